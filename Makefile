@@ -1,0 +1,44 @@
+# make demo: train on the embedded data.  make test: the test suite.
+# make assets: real data and weights for the examples.  make stamps: the real run.
+PYTHON ?= python3
+VENV := .venv
+CACHE := .cache
+PY := $(VENV)/bin/python
+
+.PHONY: demo test assets stamps lint clean
+
+demo: $(VENV)/.cli
+	$(VENV)/bin/mmkeras demo
+
+test: $(VENV)/.test
+	$(PY) -m ruff check mmkeras tests examples benchmarks
+	$(PY) -m ruff format --check mmkeras tests examples benchmarks
+	$(PY) -m pytest
+
+assets: $(VENV)/.test
+	$(PY) examples/stamps/assets.py --cache $(CACHE)
+
+stamps: assets
+	$(PY) examples/stamps/prepare.py --cache $(CACHE)
+	$(PY) examples/stamps/train.py --cache $(CACHE)
+
+lint: $(VENV)/.test
+	$(PY) -m ruff check --fix mmkeras tests examples benchmarks
+	$(PY) -m ruff format mmkeras tests examples benchmarks
+
+clean:
+	rm -rf $(VENV) build *.egg-info .pytest_cache .ruff_cache
+
+$(VENV)/bin/python:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "mmkeras wants Python 3.11 or newer: make PYTHON=python3.11 ..."; exit 1; }
+	$(PYTHON) -m venv $(VENV)
+	$(PY) -m pip install --quiet --upgrade pip
+
+$(VENV)/.cli: setup.cfg pyproject.toml | $(VENV)/bin/python
+	$(PY) -m pip install --quiet --editable ".[cli]"
+	touch $@
+
+$(VENV)/.test: setup.cfg pyproject.toml | $(VENV)/bin/python
+	$(PY) -m pip install --quiet --editable ".[test]"
+	touch $@

@@ -1,0 +1,241 @@
+"""Layers over frames `(batch, frames, dim)` that know where each clip ends."""
+
+import keras
+import numpy as np
+from keras import ops
+
+from mmkeras.audio.framing import frame_count
+
+
+@keras.saving.register_keras_serializable("mmkeras")
+class FrameMask(keras.layers.Layer):
+    """1 for the valid frames of a clip, 0 for those of its padding.
+
+    Example:
+    >>> mask = mm.audio.FrameMask(n_fft=2048, hop_length=512)
+    >>> mask(np.zeros((2, 4, 20)), np.array([512, 1600])).numpy()
+    array([[1., 1., 0., 0.],
+           [1., 1., 1., 1.]], dtype=float32)
+
+    Args:
+        n_fft: Integer, length of a frame in samples, as the features' layer has it.
+        hop_length: Integer, samples from one frame to the next.
+        center: whether frame t is centred on sample t * hop_length.
+
+    Call arguments:
+        features: float tensor `(batch, frames, dim)`.
+        lengths: int tensor `(batch,)`, samples of each clip.
+
+    Output shape: `(batch, frames)`, float32.
+    """
+
+    def __init__(self, n_fft=2048, hop_length=512, center=True, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32", "autocast": False})
+        self.n_fft = n_fft
+        self.hop_length = hop_length
+        self.center = center
+
+    def call(self, features, lengths):
+        place = ops.arange(ops.shape(features)[1], dtype="int32")
+        lengths = ops.cast(lengths, "int32")
+        count = frame_count(lengths, self.n_fft, self.hop_length, self.center)
+        return ops.cast(place[None] < count[:, None], "float32")
+
+    def compute_output_shape(self, features_shape, lengths_shape):
+        return tuple(features_shape[:2])
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "n_fft": self.n_fft,
+            "hop_length": self.hop_length,
+            "center": self.center,
+        }
+
+
+@keras.saving.register_keras_serializable("mmkeras")
+class BlankFrames(keras.layers.Layer):
+    """Zeros in the frames that the mask leaves out, so that none leaks into the next.
+
+    Example:
+    >>> mm.audio.BlankFrames()(np.ones((1, 2, 1)), np.array([[1.0, 0.0]])).numpy()
+    array([[[1.],
+            [0.]]], dtype=float32)
+
+    Call arguments:
+        features: float tensor `(batch, frames, dim)`.
+        mask: float tensor `(batch, frames)`, 1 valid, 0 padding.
+
+    Output shape: `(batch, frames, dim)`.
+    """
+
+    def call(self, features, mask):
+        return ops.where(mask[..., None] > 0, features, ops.zeros_like(features))
+
+    def compute_output_shape(self, features_shape, mask_shape=None):
+        return tuple(features_shape)
+
+
+@keras.saving.register_keras_serializable("mmkeras")
+class FrameNormalization(keras.layers.BatchNormalization):
+    """Batch normalisation whose statistics count the valid frames alone.
+
+    The mask is a plain argument: Keras' own would travel on as an implicit mask.
+
+    Example:
+    >>> layer = mm.audio.FrameNormalization()
+    >>> layer(np.ones((2, 5, 3)), np.ones((2, 5))).shape
+    TensorShape([2, 5, 3])
+
+    Args:
+        momentum: Float in [0, 1), share of the old moving statistics that a step keeps;
+            0.9, so that short runs do not leave them behind.
+        **kwargs: those of `keras.layers.BatchNormalization`.
+
+    Call arguments:
+        features: float tensor `(batch, frames, dim)`.
+        mask: float tensor `(batch, frames)`, 1 valid, 0 padding.
+
+    Output shape: `(batch, frames, dim)`.
+
+    Reference:
+        Ioffe and Szegedy 2015, arXiv:1502.03167.
+    """
+
+    def __init__(self, momentum=0.9, **kwargs):
+        super().__init__(momentum=momentum, **kwargs)
+
+    def build(self, features_shape, mask_shape=None):
+        super().build(features_shape)
+
+    def call(self, features, mask, training=None):
+        return super().call(features, training=training, mask=mask)
+
+    def compute_output_shape(self, features_shape, mask_shape=None):
+        return tuple(features_shape)
+
+
+@keras.saving.register_keras_serializable("mmkeras")
+class FrameStatistics(keras.layers.Layer):
+    """Mean, and standard deviation if asked, over the valid frames of each clip.
+
+    m = sum_t w_t x_t / sum_t w_t, s = sqrt(sum_t w_t (x_t - m)^2 / sum_t w_t). No valid
+    frame gives zeros.
+
+    Example:
+    >>> x = np.array([[[1.0], [3.0], [9.0]]])
+    >>> mm.audio.FrameStatistics(deviation=True)(x, np.array([[1.0, 1.0, 0.0]])).numpy()
+    array([[2., 1.]], dtype=float32)
+
+    Args:
+        deviation: whether the standard deviations follow the means.
+
+    Call arguments:
+        features: float tensor `(batch, frames, dim)`.
+        mask: float tensor `(batch, frames)`, 1 valid, 0 padding.
+
+    Output shape: `(batch, dim)`, or `(batch, 2 * dim)` with `deviation`.
+    """
+
+    def __init__(self, deviation=False, **kwargs):
+        super().__init__(**kwargs)
+        self.deviation = deviation
+
+    def call(self, features, mask):
+        # sums over frames in float32: a half loses them
+        valid = mask[..., None] > 0
+        x = ops.where(valid, ops.cast(features, "float32"), 0.0)
+        total = ops.sum(ops.cast(valid, "float32"), axis=1)
+        total = ops.maximum(total, 1.0)
+        mean = ops.sum(x, axis=1) / total
+        if not self.deviation:
+            return ops.cast(mean, self.compute_dtype)
+        gap = ops.where(valid, x - mean[:, None], 0.0)
+        variance = ops.sum(ops.square(gap), axis=1) / total
+        # the root of 0 has no gradient
+        deviation = ops.sqrt(ops.maximum(variance, 1e-12))
+        deviation = ops.where(variance > 1e-12, deviation, 0.0)
+        both = ops.concatenate([mean, deviation], axis=-1)
+        return ops.cast(both, self.compute_dtype)
+
+    def compute_output_shape(self, features_shape, mask_shape=None):
+        dim = features_shape[-1]
+        return (features_shape[0], 2 * dim if self.deviation else dim)
+
+    def get_config(self):
+        return {**super().get_config(), "deviation": self.deviation}
+
+
+@keras.saving.register_keras_serializable("mmkeras")
+class Delta(keras.layers.Layer):
+    """Change of each coefficient over time: the slope of a local polynomial.
+
+    A Savitzky-Golay filter of `width` frames and degree `order`, the `order`-th
+    derivative, each clip continued by its first and last valid frame. It equals
+    `librosa.feature.delta(..., mode="nearest")` clip by clip.
+
+    Example:
+    >>> ramp = np.arange(10.0)[None, :, None]
+    >>> float(mm.audio.Delta(width=5)(ramp, np.ones((1, 10)))[0, 4, 0])
+    1.0
+
+    Args:
+        width: odd Integer, 3 or more, frames that a slope is fitted to.
+        order: Integer, 1 for the slope, 2 for its change.
+
+    Call arguments:
+        features: float tensor `(batch, frames, dim)`.
+        mask: float tensor `(batch, frames)`, 1 for the valid frames, which come first.
+
+    Output shape: `(batch, frames, dim)`; beyond the valid frames 0.
+
+    Raises:
+        ValueError: `width` is even or below 3, or `order` is not in [1, width).
+
+    Reference:
+        Savitzky and Golay 1964. librosa's default mode, "interp", differs in the first
+        and last `width // 2` frames.
+    """
+
+    def __init__(self, width=9, order=1, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32", "autocast": False})
+        if width < 3 or width % 2 == 0:
+            raise ValueError(
+                f"`width` wants an odd number, 3 or more. Received: width={width}"
+            )
+        if not 1 <= order < width:
+            raise ValueError(
+                f"`order` wants 1 to width - 1. Received: order={order}, width={width}"
+            )
+        self.width = width
+        self.order = order
+        self._weights_of_frames = _savitzky_golay(width, order)
+
+    def call(self, features, mask):
+        x = ops.cast(features, "float32")
+        valid = mask[..., None] > 0
+        count = ops.sum(ops.cast(valid, "int32"), axis=1)[:, None]
+        place = ops.arange(ops.shape(x)[1], dtype="int32")[None, :, None]
+        last = ops.sum(ops.where(place == count - 1, x, 0.0), axis=1, keepdims=True)
+        x = ops.where(valid, x, last)
+        half = self.width // 2
+        ends = [ops.repeat(x[:, :1], half, axis=1), x, ops.repeat(x[:, -1:], half, 1)]
+        x = ops.concatenate(ends, axis=1)
+        slope = 0.0
+        for i, weight in enumerate(self._weights_of_frames):
+            slope = slope + weight * x[:, i : i - 2 * half or None]
+        return ops.where(valid, slope, 0.0)
+
+    def compute_output_shape(self, features_shape, mask_shape=None):
+        return tuple(features_shape)
+
+    def get_config(self):
+        return {**super().get_config(), "width": self.width, "order": self.order}
+
+
+def _savitzky_golay(width, order):
+    """Weights of the `order`-th derivative of the fitted polynomial, mid-window."""
+    place = np.arange(width) - width // 2
+    powers = place[:, None] ** np.arange(order + 1)[None]
+    weights = np.linalg.pinv(powers)[order] * np.prod(np.arange(1, order + 1))
+    return [float(x) for x in weights]

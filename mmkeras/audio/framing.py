@@ -1,0 +1,100 @@
+"""Waveforms cut into overlapping frames, in `keras.ops`.
+
+Arithmetic on lengths works on integers (a known length) and on tensors alike.
+"""
+
+import math
+
+import numpy as np
+from keras import ops
+
+#: Below this gcd of frame and hop, a gather of small rows costs more than it saves.
+_SMALLEST_ROW = 32
+
+
+def frame_count(samples, n_fft, hop_length, center=True):
+    """How many frames a clip of `samples` has: 1 + samples // hop when centred.
+
+    Args:
+        samples: Integer, integer tensor, or None (unknown).
+        n_fft: Integer, length of a frame in samples.
+        hop_length: Integer, samples from one frame to the next.
+        center: whether frame t is centred on sample t * hop_length.
+
+    Returns:
+        As `samples`.
+    """
+    if samples is None:
+        return None
+    padding = 2 * (n_fft // 2) if center else 0
+    return 1 + (samples + padding - n_fft) // hop_length
+
+
+def blank_beyond(wave, lengths):
+    """Zeros after each clip's end, whatever lay there (NaN too)."""
+    places = ops.arange(ops.shape(wave)[1], dtype="int32")
+    return ops.where(places[None] < lengths[:, None], wave, 0.0)
+
+
+def pad_center(wave, lengths, n_fft, pad_mode):
+    """Pads both ends by n_fft // 2: zeros, or each clip mirrored at its own ends.
+
+    Args:
+        wave: float tensor `(batch, samples)`, zero after each clip's end.
+        lengths: int32 tensor `(batch,)`, or None where all clips are full.
+        n_fft: Integer.
+        pad_mode: "constant" or "reflect".
+
+    Returns:
+        float tensor `(batch, samples + 2 * (n_fft // 2))`.
+    """
+    half = n_fft // 2
+    if pad_mode == "constant":
+        return ops.pad(wave, [[0, 0], [half, half]])
+    samples = ops.shape(wave)[1]
+    place = ops.arange(-half, samples + half, dtype="int32")
+    if lengths is None:
+        return ops.take(wave, _mirror(place, samples), axis=1)
+    index = _mirror(place[None], lengths[:, None])
+    return ops.take_along_axis(wave, index, axis=1)
+
+
+def _mirror(place, length):
+    """Index in [0, length) of a signal reflected to and fro without its end points."""
+    last = ops.maximum(length - 1, 0)
+    period = ops.maximum(2 * last, 1)
+    place = ops.mod(place, period)
+    return ops.minimum(place, ops.maximum(period - place, 0) * ops.sign(last))
+
+
+def frame(wave, length, hop):
+    """Overlapping frames of a waveform.
+
+    Args:
+        wave: float tensor `(batch, samples)`.
+        length: Integer, samples of a frame.
+        hop: Integer, samples from one frame to the next.
+
+    Returns:
+        float tensor `(batch * frames, length)` and the number of frames.
+    """
+    count = 1 + (ops.shape(wave)[1] - length) // hop
+    row = math.gcd(length, hop)
+    if row < _SMALLEST_ROW:
+        return _frame_by_slices(wave, length, hop, count), count
+    rows, step = length // row, hop // row
+    total = (count - 1) * step + rows
+    wave = ops.reshape(wave[:, : total * row], (-1, total, row))
+    first = ops.arange(count, dtype="int32") * step
+    index = first[:, None] + np.arange(rows, dtype="int32")[None]
+    return ops.reshape(ops.take(wave, index, axis=1), (-1, length)), count
+
+
+def _frame_by_slices(wave, length, hop, count):
+    """Rows of one hop, put side by side: for lengths with no large common divisor."""
+    rows = -(-length // hop)
+    total = count + rows - 1
+    wave = ops.pad(wave, [[0, 0], [0, max(rows * hop - length, 0)]])
+    wave = ops.reshape(wave[:, : total * hop], (-1, total, hop))
+    pieces = [wave[:, i : i + count, : min(hop, length - i * hop)] for i in range(rows)]
+    return ops.reshape(ops.concatenate(pieces, axis=-1), (-1, length))

@@ -1,0 +1,294 @@
+"""WAV files in TensorFlow core ops, for tf.data and for serving.
+
+`tf.audio.decode_wav` takes 16-bit PCM alone. Here: PCM of 8, 16, 24 and 32 bits and
+float of 32 and 64, plain or WAVE_FORMAT_EXTENSIBLE, any number of channels (their mean
+is taken), any chunks before the data. The rest is refused with a message.
+"""
+
+import struct
+import typing
+
+import numpy as np
+
+_PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
+#: A program that writes to a pipe knows no size and states one beyond this.
+_STREAMED = 0x7FFFF000
+_KINDS = "PCM of 8, 16, 24 or 32 bits, or float of 32 or 64"
+
+
+class Header(typing.NamedTuple):
+    """What a WAV file says of itself: int64 scalar tensors, `wave` a bool one."""
+
+    wave: object  # RIFF and WAVE, with a format and a data chunk
+    format: object  # 1 PCM, 3 float
+    channels: object
+    sampling_rate: object  # Hz
+    bits: object  # a sample
+    start: object  # byte where the data begin
+    stated: object  # bytes of data by the header
+    there: object  # bytes of data in the file
+
+
+def header(raw):
+    """Walks the chunks of a WAV file up to its data.
+
+    Args:
+        raw: scalar tf.string tensor, the whole file.
+
+    Returns:
+        `Header`; its numbers are 0 where the file does not hold them.
+    """
+    import tensorflow as tf
+
+    length = tf.cast(tf.strings.length(raw), "int64")
+    none = tf.constant(-1, "int64")
+
+    def more(at, form, data):
+        return tf.logical_and(data < 0, at + 8 <= length)
+
+    def step(at, form, data):
+        name = tf.strings.substr(raw, at, 4)
+        form = tf.where(name == b"fmt ", at + 8, form)
+        data = tf.where(name == b"data", at + 8, data)
+        size = _number(raw, at + 4, 4)
+        return at + 8 + size + size % 2, form, data  # a chunk of odd size is padded
+
+    first = tf.constant(12, "int64")
+    _, form, data = tf.while_loop(more, step, (first, none, none))
+    riff = tf.logical_and(_text(raw, 0) == b"RIFF", _text(raw, 8) == b"WAVE")
+    at = tf.maximum(form, 0)
+    code = _number(raw, at, 2)
+    code = tf.where(code == _EXTENSIBLE, _number(raw, at + 24, 2), code)
+    stated = tf.where(data < 0, none + 1, _number(raw, data - 4, 4))
+    return Header(
+        wave=tf.reduce_all([riff, form >= 0, data >= 0]),
+        format=code,
+        channels=_number(raw, at + 2, 2),
+        sampling_rate=_number(raw, at + 4, 4),
+        bits=_number(raw, at + 14, 2),
+        start=data,
+        stated=stated,
+        there=tf.minimum(stated, length - tf.maximum(data, 0)),
+    )
+
+
+def checks(head, sampling_rate):
+    """What must hold before the samples are read.
+
+    Args:
+        head: `Header`.
+        sampling_rate: Integer, the wanted rate in Hz.
+
+    Returns:
+        List of (bool scalar tensor, tf.string scalar that says what is wrong).
+    """
+    import tensorflow as tf
+
+    def text(*parts):
+        parts = [tf.strings.as_string(x) if tf.is_tensor(x) else x for x in parts]
+        return tf.strings.join(parts)
+
+    fits = tf.reduce_any(_kind(head) == [key for key, _ in _decoders()])
+    whole = tf.logical_or(head.stated <= head.there, head.stated >= _STREAMED)
+    kind = (head.format, ", ", head.bits, " bits, ", head.channels, " channels")
+    return [
+        (head.wave, text("it is not a WAV file (RIFF, format chunk, data chunk)")),
+        (
+            tf.logical_and(fits, head.channels > 0),
+            text(f"it wants {_KINDS}. Received: WAV format ", *kind),
+        ),
+        (
+            whole,
+            text("it is truncated: ", head.there, " of ", head.stated, " data bytes"),
+        ),
+        (head.there >= _block(head), text("it holds 0 samples")),
+        (
+            head.sampling_rate == sampling_rate,
+            text(f"it wants {sampling_rate} Hz. Received: ", head.sampling_rate, " Hz"),
+        ),
+    ]
+
+
+def samples(raw, head, limit):
+    """The mean of the channels, as float32 in [-1, 1]; the checks must have passed.
+
+    Args:
+        raw: scalar tf.string tensor, the whole file.
+        head: `Header` of it.
+        limit: Integer, how many samples to read at most.
+
+    Returns:
+        float32 tensor `(n,)`, n <= limit.
+    """
+    import tensorflow as tf
+
+    block = _block(head)
+    count = tf.minimum(head.there // block, limit)
+    data = tf.strings.substr(raw, head.start, count * block)
+    decoders = _decoders()
+    which = tf.argmax(tf.cast(_kind(head) == [key for key, _ in decoders], "int32"))
+
+    def branch(decode):
+        return lambda: decode(data)
+
+    flat = tf.switch_case(
+        tf.cast(which, "int32"), [branch(decode) for _, decode in decoders]
+    )
+    return tf.reduce_mean(tf.reshape(flat, tf.stack([count, head.channels])), axis=1)
+
+
+def decode(raw, sampling_rate, limit):
+    """Reads a WAV file in a graph; refuses what does not fit with a message.
+
+    Args:
+        raw: scalar tf.string tensor, the whole file.
+        sampling_rate: Integer, the wanted rate in Hz.
+        limit: Integer, how many samples to read at most.
+
+    Returns:
+        float32 tensor `(n,)`, n <= limit.
+
+    Raises:
+        tf.errors.InvalidArgumentError: see `checks`; or a sample is not finite.
+    """
+    import tensorflow as tf
+
+    head = header(raw)
+    wanted = checks(head, sampling_rate)
+    with tf.control_dependencies(_refuse(wanted)):
+        wave = samples(tf.identity(raw), head, limit)
+    finite = tf.reduce_all(tf.math.is_finite(wave))
+    with tf.control_dependencies(_refuse([(finite, "a sample is NaN or infinite")])):
+        return tf.identity(wave)
+
+
+def encode_wav(samples, sampling_rate, subtype="float"):
+    """Writes samples as the bytes of a WAV file.
+
+    Example:
+    >>> raw = mmkeras.audio.encode_wav(np.zeros(16000), 16000, subtype="pcm16")
+    >>> len(raw)
+    32044
+
+    Args:
+        samples: float array `(samples,)` or `(samples, channels)`, in [-1, 1].
+        sampling_rate: Integer, in Hz.
+        subtype: "float" (32 bits, exact) or "pcm16" (rounded, clipped at the ends).
+
+    Returns:
+        bytes.
+    """
+    samples = np.asarray(samples, "float32")
+    if samples.ndim not in (1, 2):
+        raise ValueError(
+            f"`samples` wants shape (samples,) or (samples, channels). Received: "
+            f"shape {samples.shape}. Write one clip at a time."
+        )
+    if subtype == "pcm16":
+        code, bits = _PCM, 16
+        data = np.clip(np.round(samples * 32768.0), -32768, 32767).astype("<i2")
+    elif subtype == "float":
+        code, bits, data = _FLOAT, 32, samples.astype("<f4")
+    else:
+        raise ValueError(
+            f"`subtype` wants 'float' or 'pcm16'. Received: subtype={subtype!r}"
+        )
+    channels = samples.shape[1] if samples.ndim == 2 else 1
+    block = channels * bits // 8
+    rate = int(sampling_rate)
+    form = struct.pack("<HHIIHH", code, channels, rate, rate * block, block, bits)
+    body = b"WAVE" + _chunk(b"fmt ", form) + _chunk(b"data", data.tobytes())
+    return b"RIFF" + struct.pack("<I", len(body)) + body
+
+
+def _chunk(name, data):
+    return name + struct.pack("<I", len(data)) + data + b"\0" * (len(data) % 2)
+
+
+def _refuse(wanted):
+    import tensorflow as tf
+
+    return [
+        # in eager mode an assertion that holds is None
+        x
+        for x in (
+            tf.debugging.Assert(holds, ["`Waveform` cannot read the clip:", why])
+            for holds, why in wanted
+        )
+        if x is not None
+    ]
+
+
+def _text(raw, at):
+    """Four bytes, fewer where the file ends."""
+    import tensorflow as tf
+
+    return tf.strings.substr(raw, tf.minimum(at, tf.strings.length(raw)), 4)
+
+
+def _number(raw, at, size):
+    """A little-endian unsigned integer as int64; bytes after the end count as 0."""
+    import tensorflow as tf
+
+    at = tf.clip_by_value(at, 0, tf.cast(tf.strings.length(raw), "int64"))
+    piece = tf.strings.join([tf.strings.substr(raw, at, size), b"\0" * size])
+    digits = tf.cast(tf.io.decode_raw(piece, "uint8")[:size], "int64")
+    return tf.reduce_sum(digits * [256**i for i in range(size)])
+
+
+def _kind(head):
+    return 100 * head.format + head.bits
+
+
+def _block(head):
+    """Bytes of one sample of all channels."""
+    import tensorflow as tf
+
+    return tf.maximum(head.channels * head.bits // 8, 1)
+
+
+def _decoders():
+    """Pairs of (100 * format + bits, function of the data bytes)."""
+    return [
+        (108, _pcm8),
+        (116, _pcm16),
+        (124, _pcm24),
+        (132, _pcm32),
+        (332, _float32),
+        (364, _float64),
+    ]
+
+
+def _pcm8(data):
+    return (_raw(data, "uint8") - 128.0) / 128.0
+
+
+def _pcm16(data):
+    return _raw(data, "int16") / 32768.0
+
+
+def _pcm24(data):
+    import tensorflow as tf
+
+    octets = tf.reshape(tf.io.decode_raw(data, "uint8"), (-1, 3))
+    low, middle, high = tf.unstack(tf.cast(octets, "int32"), axis=1)
+    value = low + 256 * middle + 65536 * (high - 256 * (high // 128))
+    return tf.cast(value, "float32") / 8388608.0
+
+
+def _pcm32(data):
+    return _raw(data, "int32") / 2147483648.0
+
+
+def _float32(data):
+    return _raw(data, "float32")
+
+
+def _float64(data):
+    return _raw(data, "float64")
+
+
+def _raw(data, dtype):
+    import tensorflow as tf
+
+    return tf.cast(tf.io.decode_raw(data, dtype), "float32")

@@ -1,0 +1,7 @@
+"""Tables to tf.data: reading, labels, splits, and what to do with bad cells."""
+
+from mmkeras.data.bad import BadRow as BadRow
+from mmkeras.data.dataset import from_table as from_table
+from mmkeras.data.dataset import order as order
+from mmkeras.data.splits import split as split
+from mmkeras.data.table import read_table as read_table

@@ -1,0 +1,196 @@
+"""A table becomes a `tf.data.Dataset` that `model.fit` takes."""
+
+import itertools
+import os
+
+import numpy as np
+
+from mmkeras.data import cells
+from mmkeras.data.bad import BadRows
+from mmkeras.data.labels import targets
+from mmkeras.data.numbers import weights
+from mmkeras.data.table import as_frame, match_columns
+from mmkeras.modality import presence
+from mmkeras.model import readers
+
+#: Rows that are tokenised together where the caller batches the rows himself.
+_CHUNK = 64
+
+
+def from_table(
+    table,
+    model,
+    label=None,
+    *,
+    classes=None,
+    columns=None,
+    root=None,
+    batch_size=None,
+    shuffle=False,
+    seed=0,
+    on_bad_row="raise",
+    bad_rows=None,
+    sample_weight=None,
+):
+    """Reads a table of paths, strings and labels for a model, while it trains.
+
+    Elements are `(inputs, label)`, `(inputs, label, weight)` or, without `label`,
+    `inputs`, as `model.fit`, `evaluate` and `predict` take them. `inputs` is a dict:
+    `<name>` the modality's tensor and `<name>_present` 1.0, or zeros and 0.0 where the
+    cell is empty, None or NaN.
+
+    Without `batch_size` the rows come one by one, for `.shuffle(...).batch(...)`.
+    With `shuffle` the row numbers are shuffled before anything is decoded, anew in
+    each pass: `order(rows, seed, passes so far)`.
+
+    Example:
+    >>> import pandas
+    >>> pixels = mm.image.Pixels((8, 8))
+    >>> png = keras.utils.array_to_img(np.zeros((8, 8, 3))).tobytes
+    >>> table = pandas.DataFrame({"photo": [None, None], "label": ["cat", "dog"]})
+    >>> rows = mm.data.from_table(
+    ...     table, {"photo": pixels}, label="label", classes=["cat", "dog"]
+    ... )
+    >>> [(float(x["photo_present"]), int(y)) for x, y in rows]
+    [(0.0, 0), (0.0, 1)]
+    >>> len(rows.batch(2))
+    1
+
+    Args:
+        table: path of a CSV, Parquet or JSON lines file, or a `pandas.DataFrame`. A
+            cell of a file modality is a path or the file's bytes, one of a text
+            modality is the string.
+        model: multimodal model, or dict, modality -> contract or encoder.
+        label: label column; a list of columns for several numbers; a dict, output
+            name -> column, for a model with several outputs. See
+            `mmkeras.data.labels.targets`.
+        classes: list of class names, where the model's head does not know them.
+        columns: dict, modality -> column, where the names differ.
+        root: folder that relative paths start from; default: the table's own folder,
+            or for a DataFrame the current one.
+        batch_size: optional integer.
+        shuffle: whether each pass takes the rows in another order.
+        seed: Integer, of that order.
+        on_bad_row: "raise" to stop at a cell that cannot be read, "absent" to take it
+            as a missing modality. Files that are not there are found before this
+            function returns, others while the dataset runs, where tf.data wraps the
+            error as `tf.errors.InvalidArgumentError`.
+        bad_rows: optional list, to which "absent" appends one `BadRow` a bad cell.
+        sample_weight: column, or one float a row.
+
+    Returns:
+        `tf.data.Dataset` of known cardinality, in the table's order without `shuffle`.
+
+    Raises:
+        ValueError: a missing column, file or label, no rows, an unknown class, a
+            label that is not a number; the message names rows and columns.
+        TypeError: `table` is neither a path nor a DataFrame.
+    """
+    frame = as_frame(table)
+    contracts = readers(model)
+    columns = match_columns(frame, contracts, columns)
+    extras = _extras(frame, model, label, classes, sample_weight)
+    bad = BadRows(on_bad_row, bad_rows, frame.index)
+    root = os.fspath(root or frame.attrs.get("root") or ".")
+    texts, singles, found = {}, {}, []
+    for name, contract in contracts.items():
+        column = frame[columns[name]]
+        if contract.cell == "file":
+            singles[name], problems = cells.files(column, root, bad)
+        else:
+            strings, problems = cells.values(column, bad)
+            # any string is a text; another value may not parse: read those one by one
+            kept = texts if contract.kind == "text" else singles
+            kept[name] = strings
+        found += problems
+    bad.up_front(found, root)
+
+    reader = cells.RowReader(
+        {name: contracts[name] for name in singles}, singles, columns, bad
+    )
+    rows = _row_numbers(len(frame), shuffle, seed)
+    dataset = _read(rows, contracts, texts, reader, extras, batch_size)
+    return dataset.prefetch(-1)
+
+
+def order(rows, seed, epoch):
+    """Row numbers of one shuffled pass: a pure function of seed and epoch.
+
+    Args:
+        rows: Integer, how many.
+        seed: Integer.
+        epoch: Integer, passes over the dataset before this one.
+
+    Returns:
+        int64 array `(rows,)`.
+    """
+    return np.random.default_rng([seed, epoch]).permutation(rows)
+
+
+def _extras(frame, model, label, classes, sample_weight):
+    """What stands behind the inputs in each element: (), (label,) or with weight."""
+    if label is None:
+        if sample_weight is not None or classes is not None:
+            raise ValueError("`sample_weight` and `classes` want a `label`.")
+        return ()
+    labels = targets(frame, label, model, classes)
+    if sample_weight is None:
+        return (labels,)
+    weight = weights(frame, sample_weight)
+    return labels, {x: weight for x in labels} if isinstance(labels, dict) else weight
+
+
+def _row_numbers(count, shuffle, seed):
+    import tensorflow as tf
+
+    if not shuffle:
+        return tf.data.Dataset.range(count)
+    passes = itertools.count()
+
+    def draw(_):
+        return order(count, seed, next(passes))
+
+    def one_pass(start):
+        numbers = tf.numpy_function(draw, [start], tf.int64)
+        return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(numbers, (count,)))
+
+    numbers = tf.data.Dataset.from_tensors(0).flat_map(one_pass)
+    return numbers.apply(tf.data.experimental.assert_cardinality(count))
+
+
+def _read(rows, contracts, texts, reader, extras, batch_size):
+    """Row numbers to elements: strings by the chunk, files row by row."""
+    import tensorflow as tf
+
+    strings = {name: tf.constant(x, tf.string) for name, x in texts.items()}
+    extras = tf.nest.map_structure(tf.constant, extras)
+
+    def read_strings(numbers):
+        inputs = {}
+        for name, column in strings.items():
+            raw = tf.gather(column, numbers)
+            inputs[name] = contracts[name].read(raw)
+            inputs[f"{name}_present"] = presence(raw)
+        behind = tf.nest.map_structure(lambda x: tf.gather(x, numbers), extras)
+        return numbers, inputs, behind
+
+    dtypes = [
+        dtype
+        for contract in reader.contracts.values()
+        for dtype in (contract.tensor_dtype, "float32")
+    ]
+
+    def read_files(number, inputs, behind):
+        inputs = dict(inputs)
+        if reader.contracts:
+            found = iter(tf.numpy_function(reader, [number], dtypes))
+            for name, contract in reader.contracts.items():
+                inputs[name] = tf.ensure_shape(next(found), contract.tensor_shape)
+                inputs[f"{name}_present"] = tf.ensure_shape(next(found), ())
+        return (inputs, *behind) if behind else inputs
+
+    count = int(rows.cardinality())
+    dataset = rows.batch(batch_size or _CHUNK).map(read_strings, -1).unbatch()
+    dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
+    dataset = dataset.map(read_files, -1)
+    return dataset.batch(batch_size) if batch_size else dataset

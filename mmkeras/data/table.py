@@ -1,0 +1,171 @@
+"""Reading tables: CSV, TSV, Parquet and JSON lines, their folder and their columns."""
+
+import difflib
+import json
+import os
+
+import pandas
+
+_SUFFIXES = (".csv", ".tsv", ".parquet", ".pq", ".jsonl", ".ndjson", ".json")
+
+
+def read_table(path):
+    """Reads a table whose cells are paths, strings, numbers or labels.
+
+    Words such as "NA" or "None" stay words: only an empty cell is missing. A column
+    becomes numbers where every cell is a number without leading zeros ("007" stays).
+    The table's folder is kept in `table.attrs["root"]`.
+
+    Args:
+        path: path of a .csv, .tsv, .parquet (wants pyarrow) or .jsonl file; local, or
+            one that tf.io.gfile reads (gs://).
+
+    Returns:
+        `pandas.DataFrame`.
+
+    Raises:
+        ValueError: the file is not there, is empty, has no rows, does not parse, or is
+            of an unknown kind.
+    """
+    path = os.fspath(path)
+    suffix = os.path.splitext(path)[1].lower()
+    if suffix not in _SUFFIXES:
+        raise ValueError(
+            f"`table` wants a file that ends in one of {_SUFFIXES}. Received: {path!r}"
+        )
+    try:
+        table = _parse(path, suffix)
+    except FileNotFoundError as error:
+        raise ValueError(
+            f"`table` wants the path of a file that is there. Received: {path!r}"
+        ) from error
+    except ImportError as error:
+        raise ValueError(
+            f"Parquet wants pyarrow: `pip install pyarrow`. Received: {path!r}"
+        ) from error
+    except (ValueError, OSError, OverflowError) as error:  # pandas' and codecs' too
+        raise ValueError(
+            f"The table {path!r} cannot be read as {suffix}: {error}"
+        ) from error
+    if table.empty:
+        raise ValueError(f"The table {path!r} has no rows.")
+    table.attrs["root"] = os.path.dirname(path) or "."
+    return table
+
+
+def _parse(path, suffix):
+    with _open(path) as file:
+        if suffix in (".parquet", ".pq"):
+            return pandas.read_parquet(file)
+        if suffix in (".csv", ".tsv"):
+            table = pandas.read_csv(
+                file,
+                sep="\t" if suffix == ".tsv" else ",",
+                dtype=str,
+                keep_default_na=False,
+                na_values=[""],
+            )
+            return table.apply(_numbers)
+        return _records(file, lines=suffix != ".json")
+
+
+def _records(file, lines):
+    """JSON objects, one a line or in a list; pandas would turn strings into dates."""
+    rows = [json.loads(x) for x in file if x.strip()] if lines else json.load(file)
+    if not isinstance(rows, list) or not all(isinstance(x, dict) for x in rows):
+        raise ValueError(
+            "wanted objects, one a line, or in a .json file a list of them"
+        )
+    return pandas.DataFrame(rows)
+
+
+def _open(path):
+    if "://" not in path:
+        return open(path, "rb")
+    import tensorflow as tf
+
+    if not tf.io.gfile.exists(path):
+        raise FileNotFoundError(path)
+    return tf.io.gfile.GFile(path, "rb")
+
+
+def _numbers(column):
+    """The column as numbers where nothing is lost by it, else the column itself."""
+    there = column.dropna().astype(str)
+    if (
+        there.empty
+        or not there.str.fullmatch(r"-?(0|[1-9]\d{0,17})(\.\d+)?([eE][-+]?\d+)?").all()
+    ):
+        return column
+    numbers = pandas.to_numeric(column)
+    if there.str.fullmatch(r"-?\d+").all():
+        return numbers.astype("int64" if len(there) == len(column) else "Int64")
+    return numbers
+
+
+def as_frame(table):
+    """A table given as a path or a DataFrame, checked for rows and column names."""
+    frame = table if isinstance(table, pandas.DataFrame) else None
+    if frame is None:
+        if not isinstance(table, str | os.PathLike):
+            raise TypeError(
+                f"`table` wants a path or a pandas.DataFrame. "
+                f"Received: {type(table).__name__}"
+            )
+        frame = read_table(table)
+    if not len(frame):
+        raise ValueError("`table` wants at least one row. Received: an empty table.")
+    return frame
+
+
+def match_columns(frame, modalities, columns):
+    """Which column holds each modality: dict, modality -> column.
+
+    Args:
+        frame: DataFrame.
+        modalities: the model's modalities.
+        columns: dict, modality -> column, for those whose names differ; or None.
+
+    Raises:
+        ValueError: an unknown modality, or a column that is not in the table.
+    """
+    columns = dict(columns or {})
+    unknown = sorted(set(columns) - set(modalities))
+    if unknown:
+        raise ValueError(
+            f"`columns` names modalities that the model does not have: {unknown}. "
+            f"Valid names: {sorted(modalities)}"
+        )
+    matched = {name: columns.get(name, name) for name in modalities}
+    for name, column in matched.items():
+        want_column(
+            frame,
+            column,
+            f"modality '{name}'",
+            f' Where the names differ pass columns={{"{name}": "<column>"}}.',
+        )
+    return matched
+
+
+def want_column(frame, column, purpose, remedy=""):
+    """The column, or an error that lists the table's columns and near names."""
+    found = [x for x in frame.columns if x == column]
+    if len(found) == 1:
+        return frame[column]
+    if found:
+        raise ValueError(f"The table has {len(found)} columns called {column!r}.")
+    names = [str(x) for x in frame.columns]
+    near = difflib.get_close_matches(str(column), names, n=3)
+    hint = f" Near names: {near}." if near else ""
+    shown = names[:50] + ["..."] * (len(names) > 50)
+    raise ValueError(
+        f"The table has no column {column!r} for {purpose}.{hint}{remedy} "
+        f"Its columns: {shown}"
+    )
+
+
+def is_missing(cell):
+    """None, NaN, NaT, pandas.NA and the empty string."""
+    if isinstance(cell, str):
+        return not cell
+    return bool(pandas.api.types.is_scalar(cell) and pandas.isna(cell))

@@ -1,0 +1,210 @@
+"""Does an exported SavedModel answer as `model.predict` does, in both loaders?"""
+
+import contextlib
+import logging
+
+import keras
+import numpy as np
+
+from mmkeras.export import endpoints
+from mmkeras.export.report import EndpointCheck
+
+
+def questions(model, examples=None):
+    """What is asked of every endpoint, and what Keras answers.
+
+    Args:
+        model: the multimodal model that is exported.
+        examples: optional dict, modality -> list of raw values, as `saved_model`.
+
+    Returns:
+        dict, endpoint -> (inputs as numpy, expected outputs as numpy). The raw rows
+        are one with every modality absent, one made up by kind (a picture, a word, a
+        wave) and then `examples`.
+    """
+    contracts = endpoints.in_order(model)
+    given, count = _encoded(contracts, examples or {})
+    raw = {
+        name: np.array([b"", made_up(contract), *given.get(name, [b""] * count)], "O")
+        for name, contract in contracts.items()
+    }
+    tensors = {k: np.asarray(v) for k, v in endpoints.read(contracts, raw).items()}
+    noise = _noise(model, contracts, count + 2)
+    _, fused = endpoints.with_features(model)(tensors, training=False)
+    return {
+        "serve": (noise, _named(model.predict(noise, verbose=0))),
+        "serve_raw": (raw, _named(model.predict(tensors, verbose=0))),
+        "features": (raw, {"features": np.asarray(fused)}),
+    }
+
+
+def compare(folder, asked):
+    """Asks a written SavedModel in TensorFlow's both loaders.
+
+    Args:
+        folder: the SavedModel's folder.
+        asked: the dict of `questions`.
+
+    Returns:
+        tuple of `EndpointCheck`.
+    """
+    answers = {"python": ask(folder, asked), "v1 loader": ask_v1(folder, asked)}
+    checks = []
+    for name, (inputs, expected) in asked.items():
+        differences = {
+            loader: _difference(expected, answer[name])
+            for loader, answer in answers.items()
+        }
+        outputs = tuple(answers["python"][name])
+        checks.append(EndpointCheck(name, tuple(inputs), outputs, differences))
+    return tuple(checks)
+
+
+def ask(folder, asked):
+    """Answers of a SavedModel loaded as `tf.saved_model.load` does."""
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(folder))
+    answers = {}
+    for name, (inputs, _) in asked.items():
+        tensors = {key: tf.constant(value) for key, value in inputs.items()}
+        answer = loaded.signatures[name](**tensors)
+        answers[name] = {key: answer[key].numpy() for key in sorted(answer)}
+    return answers
+
+
+def ask_v1(folder, asked):
+    """Answers of a SavedModel loaded as TF Serving does: a session on the serve tag."""
+    import tensorflow as tf
+
+    fed, wanted = {}, {}
+    with quiet(), tf.compat.v1.Session(graph=tf.Graph()) as session:
+        meta = tf.compat.v1.saved_model.load(session, ["serve"], str(folder))
+        for name, (inputs, _) in asked.items():
+            signature = meta.signature_def[name]
+            fed.update({signature.inputs[k].name: x for k, x in inputs.items()})
+            wanted[name] = {k: x.name for k, x in signature.outputs.items()}
+        return session.run(wanted, fed)
+
+
+@contextlib.contextmanager
+def quiet():
+    """Holds back TensorFlow's advice, such as not to use the v1 loader."""
+    import tensorflow as tf
+
+    logger = tf.get_logger()
+    level = logger.level
+    logger.setLevel(logging.ERROR)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
+
+
+def custom_ops(folder):
+    """Operations in a SavedModel's graph that TensorFlow's core does not have."""
+    import tensorflow as tf
+    from tensorflow.core.protobuf import saved_model_pb2
+
+    file = saved_model_pb2.SavedModel()
+    with open(f"{folder}/saved_model.pb", "rb") as stream:
+        file.ParseFromString(stream.read())
+    graph = file.meta_graphs[0].graph_def
+    used = {node.op for node in graph.node}
+    for function in graph.library.function:
+        used.update(node.op for node in function.node_def)
+    own = {function.signature.name for function in graph.library.function}
+    return tuple(sorted(x for x in used - own if not hasattr(tf.raw_ops, x)))
+
+
+def made_up(contract):
+    """An encoded value that a contract of this kind reads, or b"" if it does not."""
+    import tensorflow as tf
+
+    try:
+        raw = _PROBES[contract.kind](contract) if contract.kind in _PROBES else b""
+        contract.read(tf.constant([raw]))
+    except (tf.errors.OpError, ValueError, AttributeError):
+        return b""  # a contract of somebody's own, with a format of its own
+    return raw
+
+
+def _picture(contract):
+    import tensorflow as tf
+
+    pixels = np.random.default_rng(0).integers(0, 256, (40, 30, 3), "uint8")
+    return tf.io.encode_png(pixels).numpy()
+
+
+def _word(contract):
+    return b"A word, and 2 more."
+
+
+def _wave(contract):
+    import tensorflow as tf
+
+    rate = contract.sampling_rate
+    tone = 0.5 * np.sin(np.arange(rate // 2) * 2 * np.pi * 440 / rate)
+    return tf.audio.encode_wav(tone[:, None].astype("float32"), rate).numpy()
+
+
+_PROBES = {"image": _picture, "text": _word, "audio": _wave}
+
+
+def _encoded(contracts, examples):
+    """Examples as bytes, by modality, and how many rows there are."""
+    unknown = sorted(set(examples) - set(contracts))
+    if unknown:
+        raise ValueError(
+            f"`examples` wants the model's modalities. Received: {unknown}. "
+            f"Valid names: {sorted(contracts)}"
+        )
+    counts = {name: len(values) for name, values in examples.items()}
+    if len(set(counts.values())) > 1:
+        raise ValueError(
+            f"`examples` wants as many values for each modality. Received: {counts}. "
+            f"Give an empty string where a modality is absent."
+        )
+    encoded = {
+        name: [_bytes(x, contracts[name].cell) for x in values]
+        for name, values in examples.items()
+    }
+    return encoded, next(iter(counts.values()), 0)
+
+
+def _bytes(value, cell):
+    if isinstance(value, bytes):
+        return value
+    if cell == "value" or not value:
+        return value.encode("utf8")
+    with open(value, "rb") as file:
+        return file.read()
+
+
+def _noise(model, contracts, count):
+    """Random tensors for every input: grey levels, ids 0 and 1, samples."""
+    rng = np.random.default_rng(0)
+    inputs = {}
+    for name, x in model.input.items():
+        shape = (count, *x.shape[1:])
+        whole = "int" in x.dtype or name not in contracts  # ids, or presence
+        if whole:
+            inputs[name] = rng.integers(0, 2, shape).astype(x.dtype)
+        else:
+            top = 255 if contracts[name].kind == "image" else 1
+            inputs[name] = rng.uniform(0, top, shape).astype(x.dtype)
+    return inputs
+
+
+def _named(result):
+    return result if isinstance(result, dict) else {"outputs": result}
+
+
+def _difference(expected, answer):
+    """Largest difference, relative where numbers are above 1; NaN counts as inf."""
+    largest = 0.0
+    for key, wanted in keras.tree.map_structure(np.asarray, expected).items():
+        scale = max(1.0, float(np.abs(wanted).max(initial=0)))
+        difference = np.abs(wanted.astype("float64") - answer[key]).max(initial=0)
+        largest = max(largest, np.nan_to_num(difference / scale, nan=np.inf))
+    return float(largest)

@@ -1,0 +1,219 @@
+"""Heads: the output contract of a model, with the loss and metrics that fit it.
+
+Any Keras layer is a head. These three also remember what their outputs are called, so
+that a table's labels, a report and a prediction file use the same names.
+"""
+
+from typing import NamedTuple
+
+import keras
+from keras import ops
+
+KINDS = ("single", "multi", "number")
+
+
+class Head(NamedTuple):
+    """A head layer with the loss and the metrics that go with it."""
+
+    layer: keras.layers.Layer
+    loss: keras.losses.Loss
+    metrics: list
+
+
+@keras.saving.register_keras_serializable("mmkeras")
+class Prediction(keras.layers.Dense):
+    """A dense layer whose outputs have names: y = W x + b, logits or numbers.
+
+    Example:
+    >>> head = mmkeras.heads.Prediction(["cat", "dog"], kind="single")
+    >>> head(np.zeros((1, 4))).shape
+    TensorShape([1, 2])
+    >>> head.decode(np.array([[0.0, 2.0]]))[0]["class"]
+    'dog'
+
+    Args:
+        classes: list of strings, the name of each output.
+        kind: "single" (one class a row, softmax), "multi" (any number of classes a
+            row, sigmoid) or "number" (regression).
+
+    Call arguments:
+        inputs: float tensor `(batch, dim)`.
+
+    Output shape: `(batch, len(classes))`, float32.
+
+    Raises:
+        ValueError: unknown `kind`, an empty, repeated or missing class name.
+    """
+
+    def __init__(self, classes, kind="single", **kwargs):
+        if kind not in KINDS:
+            raise ValueError(f"`kind` wants one of {KINDS}. Received: kind={kind!r}")
+        classes = [str(x) for x in classes]
+        if len(set(classes)) != len(classes) or not classes:
+            raise ValueError(
+                f"`classes` wants different names, at least one. Received: {classes}"
+            )
+        if kind == "single" and len(classes) < 2:
+            raise ValueError(
+                f"Classification wants two or more classes. Received: {classes}"
+            )
+        kwargs.setdefault("dtype", "float32")  # logits stay float32 under any policy
+        super().__init__(len(classes), **kwargs)
+        self.classes = classes
+        self.kind = kind
+
+    def probabilities(self, outputs):
+        """Outputs as probabilities (softmax or sigmoid), or the numbers themselves."""
+        if self.kind == "single":
+            return ops.softmax(outputs, axis=-1)
+        return ops.sigmoid(outputs) if self.kind == "multi" else outputs
+
+    def decode(self, outputs, threshold=0.5):
+        """Outputs as one dict a row: the class(es) and the score of each name."""
+        scores = ops.convert_to_numpy(
+            self.probabilities(ops.convert_to_tensor(outputs))
+        )
+        rows = []
+        for row in scores:
+            named = {name: float(x) for name, x in zip(self.classes, row, strict=True)}
+            if self.kind == "single":
+                named = {"class": self.classes[int(row.argmax())], **named}
+            elif self.kind == "multi":
+                chosen = [n for n, x in named.items() if x >= threshold]
+                named = {"class": "|".join(chosen), **named}
+            rows.append(named)
+        return rows
+
+    def get_config(self):
+        config = {**super().get_config(), "classes": self.classes, "kind": self.kind}
+        del config["units"]
+        return config
+
+
+@keras.saving.register_keras_serializable("mmkeras")
+class MacroF1(keras.metrics.F1Score):
+    """Unweighted mean of the classes' F1, from integer labels or multi-hot rows.
+
+    The winner is the largest output; with `threshold`, every output whose sigmoid
+    reaches it.
+
+    Args:
+        num_classes: Integer.
+        threshold: None for single labels, or a probability for multilabel rows.
+    """
+
+    def __init__(self, num_classes, threshold=None, name="macro_f1", dtype=None):
+        super().__init__("macro", threshold=threshold, name=name, dtype=dtype)
+        self.num_classes = num_classes
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        if self.threshold is None:
+            y_true = ops.one_hot(_flat(y_true), self.num_classes)
+        else:
+            y_pred = ops.sigmoid(y_pred)
+        return super().update_state(y_true, y_pred, sample_weight)
+
+    def get_config(self):
+        return {
+            "num_classes": self.num_classes,
+            "threshold": self.threshold,
+            "name": self.name,
+            "dtype": self.dtype,
+        }
+
+
+@keras.saving.register_keras_serializable("mmkeras")
+class AreaUnderCurve(keras.metrics.AUC):
+    """AUC-ROC, one class against the rest, mean over classes, from logits.
+
+    Keras' approximation with 200 thresholds (about 1e-3 from the exact value).
+
+    Args:
+        num_classes: Integer.
+        sparse: True for integer labels (softmax), False for multi-hot rows (sigmoid).
+    """
+
+    def __init__(self, num_classes, sparse=True, name="auc_roc", dtype=None):
+        super().__init__(
+            multi_label=True, num_labels=num_classes, name=name, dtype=dtype
+        )
+        self.num_classes = num_classes
+        self.sparse = sparse
+
+    def update_state(self, y_true, y_pred, sample_weight=None):
+        if self.sparse:
+            y_true = ops.one_hot(_flat(y_true), self.num_classes)
+            y_pred = ops.softmax(y_pred, axis=-1)
+        else:
+            y_pred = ops.sigmoid(y_pred)
+        return super().update_state(y_true, y_pred, sample_weight)
+
+    def get_config(self):
+        return {
+            "num_classes": self.num_classes,
+            "sparse": self.sparse,
+            "name": self.name,
+            "dtype": self.dtype,
+        }
+
+
+def _flat(labels):
+    return ops.reshape(ops.cast(labels, "int32"), (-1,))
+
+
+def _names(classes):
+    return [str(i) for i in range(classes)] if isinstance(classes, int) else classes
+
+
+def classification(classes):
+    """Head, loss and metrics for one class a row.
+
+    Example:
+    >>> head = mmkeras.heads.classification(["cat", "dog", "fox"])
+    >>> [metric.name for metric in head.metrics]
+    ['accuracy', 'macro_f1', 'auc_roc']
+
+    Args:
+        classes: list of class names, or their number. Labels are the class's index.
+
+    Returns:
+        `Head` whose layer gives logits `(batch, classes)`.
+    """
+    layer = Prediction(_names(classes), "single", name="head")
+    metrics = [
+        keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
+        MacroF1(layer.units),
+        AreaUnderCurve(layer.units),
+    ]
+    return Head(layer, keras.losses.SparseCategoricalCrossentropy(True), metrics)
+
+
+def multilabel(classes):
+    """Head, loss and metrics for any number of classes a row (multi-hot labels)."""
+    layer = Prediction(_names(classes), "multi", name="head")
+    metrics = [
+        keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0),
+        MacroF1(layer.units, threshold=0.5),
+        AreaUnderCurve(layer.units, sparse=False),
+    ]
+    return Head(layer, keras.losses.BinaryCrossentropy(from_logits=True), metrics)
+
+
+def regression(outputs=1):
+    """Head, loss and metrics for numbers.
+
+    Args:
+        outputs: how many numbers a row, or their names.
+    """
+    layer = Prediction(_names(outputs), "number", name="head")
+    metrics = [
+        keras.metrics.MeanAbsoluteError(name="mae"),
+        keras.metrics.RootMeanSquaredError(name="rmse"),
+    ]
+    return Head(layer, keras.losses.MeanSquaredError(), metrics)
+
+
+def output_contract(model):
+    """The model's `Prediction` layer, or None where its head is another layer."""
+    found = [x for x in model._flatten_layers() if isinstance(x, Prediction)]
+    return found[-1] if found else None

@@ -1,0 +1,130 @@
+"""Encoded pictures to RGBA, in TensorFlow core ops that any server has.
+
+The size is read from the header first, so that a few bytes that promise a picture of
+10 gigapixels are refused before memory is asked for.
+"""
+
+_PNG = b"\x89PNG\r\n\x1a\n"
+_JPEG = b"\xff\xd8\xff"
+_HEADER = 32
+
+
+def decode(raw, max_pixels):
+    """Encoded bytes to uint8 `(height, width, 4)`, the last channel opacity.
+
+    Args:
+        raw: scalar tf.string.
+        max_pixels: Integer, larger pictures are refused.
+
+    Raises:
+        tf.errors.InvalidArgumentError: no picture, cut off, or too large.
+    """
+    import tensorflow as tf
+
+    with tf.control_dependencies([_check(_promised_pixels(raw), max_pixels)]):
+        raw = tf.identity(raw)
+    rgba = tf.cond(
+        _starts(raw, _PNG),
+        lambda: _decode_png(raw),
+        lambda: tf.cond(
+            _starts(raw, b"RIFF"), lambda: _decode_webp(raw), lambda: _decode_rgb(raw)
+        ),
+    )
+    rgba = tf.ensure_shape(rgba, (None, None, 4))
+    # WebP and what TensorFlow may learn to decode have no header that is read above
+    decoded = tf.cast(tf.reduce_prod(tf.shape(rgba)[:2]), tf.int64)
+    with tf.control_dependencies([_check(decoded, max_pixels)]):
+        return tf.identity(rgba)
+
+
+def _decode_png(raw):
+    """PNG of any colour type; alpha and tRNS are kept."""
+    import tensorflow as tf
+
+    rgba = tf.io.decode_png(raw, channels=4)
+    header = _bytes(raw, 24, 2)
+    depth, colour_type = header[0], header[1]
+    # grey of 1, 2 or 4 bits comes with an opacity of 1, 3 or 15 where it means opaque
+    opaque = tf.where(
+        (colour_type == 0) & (depth < 8), tf.bitwise.left_shift(1, depth) - 1, 255
+    )
+    alpha = tf.cast(rgba[..., 3:], tf.int32)
+    alpha = tf.where(alpha == opaque, 255, alpha)
+    return tf.concat([rgba[..., :3], tf.cast(alpha, tf.uint8)], axis=-1)
+
+
+def _decode_webp(raw):
+    """WebP, with or without alpha: the op refuses to convert between them."""
+    import tensorflow as tf
+
+    picture = tf.io.decode_image(raw, expand_animations=False)
+    missing = 4 - tf.shape(picture)[-1]
+    return tf.pad(picture, [[0, 0], [0, 0], [0, missing]], constant_values=255)
+
+
+def _decode_rgb(raw):
+    import tensorflow as tf
+
+    picture = tf.io.decode_image(raw, channels=3, expand_animations=False)
+    return tf.pad(picture, [[0, 0], [0, 0], [0, 1]], constant_values=255)
+
+
+def _promised_pixels(raw):
+    """Height times width as the header says, int64; 1 where no header is known."""
+    import tensorflow as tf
+
+    def png():  # big-endian at byte 16
+        return _integer(raw, 16, 4, "big") * _integer(raw, 20, 4, "big")
+
+    def jpeg():
+        shape = tf.cast(tf.image.extract_jpeg_shape(raw), tf.int64)
+        return shape[0] * shape[1]
+
+    def gif():  # little-endian at byte 6
+        return _integer(raw, 6, 2, "little") * _integer(raw, 8, 2, "little")
+
+    def bmp():  # signed: a negative height means top-down
+        width = tf.cast(tf.cast(_integer(raw, 18, 4, "little"), tf.int32), tf.int64)
+        height = tf.cast(tf.cast(_integer(raw, 22, 4, "little"), tf.int32), tf.int64)
+        return tf.abs(width * height)
+
+    known = [(_PNG, png), (_JPEG, jpeg), (b"GIF8", gif), (b"BM", bmp)]
+    return tf.case(
+        [(_starts(raw, magic), pixels) for magic, pixels in known],
+        default=lambda: tf.constant(1, tf.int64),
+    )
+
+
+def _check(pixels, max_pixels):
+    import tensorflow as tf
+
+    return tf.debugging.assert_less_equal(
+        pixels,
+        tf.constant(max_pixels, tf.int64),
+        message=f"the picture has more than `max_pixels` = {max_pixels} pixels",
+    )
+
+
+def _starts(raw, magic):
+    import tensorflow as tf
+
+    return tf.strings.substr(raw, 0, len(magic)) == magic
+
+
+def _bytes(raw, start, count):
+    """Bytes of the header as int32; zeros where the data end before."""
+    import tensorflow as tf
+
+    padded = tf.strings.join([tf.strings.substr(raw, 0, _HEADER), b"\0" * _HEADER])
+    part = tf.strings.substr(padded, start, count)
+    return tf.cast(tf.io.decode_raw(part, tf.uint8), tf.int32)
+
+
+def _integer(raw, start, count, order):
+    import tensorflow as tf
+
+    places = [256**i for i in range(count)]
+    if order == "big":
+        places.reverse()
+    digits = tf.cast(_bytes(raw, start, count), tf.int64)
+    return tf.reduce_sum(digits * tf.constant(places, tf.int64))

@@ -1,0 +1,1 @@
+"""The jobs behind the command line: recipe, train, report, demo."""

@@ -1,0 +1,143 @@
+"""A trained model on a new table: evaluate, predict, export."""
+
+import json
+from pathlib import Path
+
+from mmkeras import analysis, data, export, heads
+from mmkeras.model import load_model, readers
+from mmkeras.run import files
+from mmkeras.run.progress import Progress
+
+
+def find_model(path):
+    """The `.keras` file of a path: itself, or model.keras in a folder.
+
+    Raises:
+        ValueError: there is none.
+    """
+    path = Path(path)
+    file = path / "model.keras" if path.is_dir() else path
+    if not file.is_file() or file.suffix != ".keras":
+        raise ValueError(
+            f"MODEL wants a .keras file or a folder with model.keras, as `mmkeras "
+            f"train` writes it. Received: {str(path)!r}"
+        )
+    return file
+
+
+def evaluate(model, table, label=None, part=None, on_bad_row="raise", batch_size=32):
+    """The score of every subset of the modalities on a table.
+
+    Args:
+        model: path of a `.keras` file or of an output folder of `mmkeras train`.
+        table: path of the table.
+        label: label column; default: the one it was trained with.
+        part: rows whose column "split" holds this word; default: all rows.
+        on_bad_row: "raise" or "absent".
+        batch_size: Integer.
+
+    Returns:
+        The report of `analysis.modality_report`.
+    """
+    file = find_model(model)
+    recipe = _recipe(file)
+    label = label or recipe.get("label")
+    if label is None:
+        raise ValueError("`label` is unknown: name the table's label column.")
+    network = load_model(file)
+    rows = _rows(table, part)
+    batches = data.from_table(
+        rows,
+        network,
+        label=label,
+        columns=_columns(recipe, network),
+        batch_size=batch_size,
+        on_bad_row=on_bad_row,
+    )
+    return analysis.modality_report(network, batches)
+
+
+def predict(
+    model, table, out, part=None, on_bad_row="raise", batch_size=32, progress=None
+):
+    """Writes a CSV: the table's columns, then class and score(s) of each row.
+
+    Returns:
+        The `pandas.DataFrame` that was written.
+    """
+    import numpy as np
+    import pandas
+
+    progress = progress or Progress(quiet=True)
+    file = find_model(model)
+    network = load_model(file)
+    rows = _rows(table, part)
+    batches = data.from_table(
+        rows,
+        network,
+        columns=_columns(_recipe(file), network),
+        batch_size=batch_size,
+        on_bad_row=on_bad_row,
+    )
+    total = -(-len(rows) // batch_size)
+    outputs = [
+        network.predict_on_batch(x)
+        for x in progress.track(batches, total, f"Predicting {len(rows)} rows")
+    ]
+    outputs = np.concatenate(outputs)
+    contract = heads.output_contract(network)
+    if contract is None:
+        decoded = [{f"output_{i}": float(x) for i, x in enumerate(r)} for r in outputs]
+    else:
+        decoded = contract.decode(outputs)
+    scores = pandas.DataFrame(decoded, index=rows.index)
+    renamed = {x: f"predicted_{x}" for x in scores.columns if x in rows.columns}
+    result = rows.join(scores.rename(columns=renamed))
+    files.write_text(out, result.to_csv(index=False))
+    return result
+
+
+def export_model(model, out=None):
+    """Exports a trained model as the next version of a SavedModel.
+
+    Args:
+        model: path of a `.keras` file or of a folder with model.keras.
+        out: version folder; default: the next number beside the model.
+
+    Returns:
+        The report of `export.saved_model`.
+    """
+    file = find_model(model)
+    path = out or str(files.next_version(file.parent))
+    return export.saved_model(load_model(file), path)
+
+
+def _rows(table, part):
+    rows = data.read_table(table)
+    if part is None:
+        return rows
+    if "split" not in rows.columns:
+        raise ValueError(
+            f"Table {table!r} has no column 'split' to choose {part!r} by."
+        )
+    chosen = rows[rows["split"] == part]
+    if chosen.empty:
+        raise ValueError(
+            f"No row of {table!r} has split {part!r}. "
+            f"Valid: {sorted(rows['split'].dropna().unique())}"
+        )
+    chosen.attrs.update(rows.attrs)
+    return chosen
+
+
+def _recipe(file):
+    """The recipe beside a model, or nothing."""
+    path = file.parent / "recipe.json"
+    return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
+
+
+def _columns(recipe, network):
+    sources = recipe.get("sources", {})
+    return {
+        name: sources.get(name, {}).get("column") or name for name in readers(network)
+    }

@@ -1,0 +1,134 @@
+"""A recipe's words to a model: encoders, fusions and heads by name."""
+
+import difflib
+import inspect
+import re
+
+import keras
+
+from mmkeras import audio, fusion, heads, hub, image, text
+from mmkeras.fusion.base import Fusion
+
+_UNITS = 128  # width of the fused tensor where the recipe says nothing
+_HEADS = {
+    "classification": heads.classification,
+    "multilabel": heads.multilabel,
+    "regression": heads.regression,
+}
+
+
+def encoder(name, source, sentences=()):
+    """The encoder that a recipe's `Source` names.
+
+    Args:
+        name: the modality, for error messages.
+        source: `recipe.Source`.
+        sentences: training sentences, for text encoders with a vocabulary of their own.
+
+    Raises:
+        ValueError: unknown encoder (near names listed) or wrong options.
+    """
+    if isinstance(source.encoder, keras.Model):
+        return source.encoder
+    builders = {"image": _image, "text": _text, "audio": _audio}
+    try:
+        return builders[source.kind](source, sentences)
+    except TypeError as error:
+        raise ValueError(
+            f"Encoder '{source.encoder}' of '{name}' does not take these options: "
+            f"{error}. Received: {source.options}"
+        ) from error
+
+
+def is_pretrained(source):
+    """Whether the encoder comes with weights worth keeping."""
+    if isinstance(source.encoder, keras.Model):
+        return False
+    if source.encoder.endswith(".keras") or source.encoder.startswith("hub:"):
+        return True
+    if source.kind == "image":
+        return source.weights != "none"
+    return source.kind == "text" and source.encoder == "bert"
+
+
+def fusion_layer(name, options):
+    """A fusion by its short name: "gated", "concat", "weighted_sum"."""
+    names = fusions()
+    if name not in names:
+        near = difflib.get_close_matches(name, names, 3)
+        raise ValueError(
+            f"Unknown fusion '{name}'. Near names: {near}. Valid names: {sorted(names)}"
+        )
+    made = names[name]
+    takes = inspect.signature(made.__init__).parameters
+    if "units" in takes and "units" not in options:
+        options = {**options, "units": _UNITS}
+    try:
+        return made(**options, name="fusion")
+    except TypeError as error:
+        raise ValueError(f"Fusion '{name}': {error}. Received: {options}") from error
+
+
+def fusions():
+    """Every fusion class by its short name."""
+    found = {}
+    for key in fusion.__all__:
+        value = getattr(fusion, key)
+        if isinstance(value, type) and issubclass(value, Fusion) and value != Fusion:
+            snake = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key).lower()
+            found[snake.removesuffix("_fusion")] = value
+    return found
+
+
+def head(task, classes):
+    """`heads.Head` for a task of the recipe."""
+    return _HEADS[task](classes)
+
+
+def _image(source, _):
+    if source.encoder.endswith(".keras"):
+        return image.from_model(source.encoder, **source.options)
+    if source.encoder.startswith("hub:"):
+        return hub.saved_model(source.encoder.removeprefix("hub:"), **source.options)
+    make = _function(image, source.encoder, "image")
+    options = dict(source.options)
+    if source.weights is not None:
+        options["weights"] = None if source.weights == "none" else source.weights
+    return make(**options)
+
+
+def _text(source, sentences):
+    if source.encoder == "bert":
+        if not source.weights:
+            raise ValueError(
+                "A bert encoder wants a checkpoint: `--text NAME=bert:FOLDER`, a "
+                "folder in the Hugging Face layout or a name on its hub."
+            )
+        return text.bert(source.weights, **source.options)
+    make = _function(text, source.encoder, "text")
+    options = dict(source.options)
+    size = options.pop("vocabulary_size", 2000)
+    return make(text.wordpiece_vocabulary(list(sentences), size=size), **options)
+
+
+def _audio(source, _):
+    return _function(audio, source.encoder, "audio")(**source.options)
+
+
+def _function(module, name, kind):
+    """An encoder function of a sub-package, by name."""
+    valid = [
+        x
+        for x in module.__all__
+        if inspect.isfunction(getattr(module, x)) and x not in _NOT_ENCODERS
+    ]
+    if name not in valid:
+        near = difflib.get_close_matches(name, valid, 3)
+        raise ValueError(
+            f"Unknown {kind} encoder '{name}'. Near names: {near}. Valid names: "
+            f"{sorted(valid)}" + (", a .keras file, hub:FOLDER" * (kind == "image"))
+        )
+    return getattr(module, name)
+
+
+_NOT_ENCODERS = ("from_model", "wordpiece_vocabulary", "encode_wav", "decode_wav")

@@ -1,0 +1,101 @@
+"""The model's card: what it was trained on, how well it does, how to run it again."""
+
+import importlib.metadata
+import platform
+
+from mmkeras.analysis import plots
+
+_VERSIONS = ("mmkeras", "tensorflow", "keras", "transformers", "librosa", "numpy")
+
+
+def card(result, recipe, parts, columns, head, command):
+    """The card as Markdown."""
+    sections = [
+        f"# {result.folder.name}",
+        f"Trained by mmkeras: {_sources(recipe)}, joined by `{recipe.fusion}`.",
+        _data(recipe, parts, columns, result),
+        _classes(head, parts, recipe),
+        "## Scores on the test rows, for every subset of the modalities\n\n"
+        + _fenced(str(result.report)),
+        "## Parameters\n\n" + _fenced(_parameters(result.model)),
+        "## Command\n\n" + _fenced(command),
+        "## Versions\n\n" + _fenced(_versions()),
+        "## Files\n\n" + _files(recipe),
+    ]
+    return "\n\n".join(sections) + "\n"
+
+
+def draw(result, best=None):
+    """Draws learning curves, score per subset and confusion matrix as PNG.
+
+    Args:
+        result: `train.Result`.
+        best: optional dict, subset -> best possible score, drawn beside the achieved.
+    """
+    folder, report = result.folder, result.report
+    plots.learning_curves(result.history, folder / "learning_curves.png")
+    plots.subset_scores(report, folder / "subset_scores.png", best=best)
+    if report.confusion is not None:
+        plots.confusion_matrix(
+            report.confusion, report.classes, folder / "confusion_matrix.png"
+        )
+
+
+def _sources(recipe):
+    words = []
+    for name, source in recipe.sources.items():
+        encoder = getattr(source.encoder, "name", source.encoder)
+        words.append(f"`{name}` ({source.kind}, {encoder})")
+    return ", ".join(words)
+
+
+def _data(recipe, parts, columns, result):
+    lines = ["## Data", "", f"Table `{recipe.table}`, label `{recipe.label}`."]
+    header = ["part", "rows", *(f"{x} missing" for x in columns)]
+    lines += ["", "| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
+    for part, rows in parts.items():
+        missing = [_missing(rows[column]) for column in columns.values()]
+        cells = map(str, [part, len(rows), *missing])
+        lines.append("| " + " | ".join(cells) + " |")
+    if result.bad_rows:
+        lines += ["", f"{len(result.bad_rows)} cells could not be read and were "]
+        lines[-1] += "treated as missing:"
+        lines += [f"- {x}" for x in result.bad_rows[:50]]
+    return "\n".join(lines)
+
+
+def _missing(column):
+    return int((column.isna() | (column.astype(str) == "")).sum())
+
+
+def _classes(head, parts, recipe):
+    if head.layer.kind == "number":
+        return f"## Target\n\n{', '.join(head.layer.classes)}"
+    counts = parts["train"][recipe.label].astype(str).str.split("|").explode()
+    counts = counts.value_counts()
+    lines = [f"- {x}: {counts.get(x, 0)}" for x in head.layer.classes]
+    return "## Classes (rows in train)\n\n" + "\n".join(lines)
+
+
+def _parameters(model):
+    from mmkeras import transfer
+
+    return transfer.summary(model).to_string()
+
+
+def _versions():
+    lines = [f"python {platform.python_version()}"]
+    lines += [f"{x} {importlib.metadata.version(x)}" for x in _VERSIONS]
+    return "\n".join(lines)
+
+
+def _fenced(text):
+    return f"```\n{text}\n```"
+
+
+def _files(recipe):
+    lines = ["- model.keras: the model; `mmkeras.load_model` reads it in safe mode"]
+    if recipe.export:
+        lines.append("- 1/ (2/ ...): SavedModel that takes raw bytes and strings")
+    lines.append("- report.csv, history.csv, recipe.json, and the plots as PNG")
+    return "\n".join(lines)

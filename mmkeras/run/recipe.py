@@ -1,0 +1,194 @@
+"""A training recipe: what `mmkeras train` does, from flags or from a TOML file.
+
+Nothing here imports TensorFlow: a wrong recipe is told at once.
+"""
+
+import dataclasses
+import difflib
+import tomllib
+from pathlib import Path
+
+KINDS = ("image", "text", "audio")
+TASKS = ("classification", "multilabel", "regression")
+BAD_ROWS = ("raise", "absent")
+
+
+@dataclasses.dataclass
+class Source:
+    """One modality of a recipe.
+
+    Args:
+        kind: "image", "text" or "audio".
+        encoder: name of an encoder function ("resnet50", "bert", "mfcc_cnn"), a
+            `.keras` file, "hub:FOLDER", or a `keras.Model` with a contract.
+        weights: what follows the colon: a checkpoint folder or weights file; None:
+            the encoder's default; "none": random.
+        column: table column; None: the modality's name.
+        freeze: "auto" (pretrained encoders are frozen, fresh ones train), True,
+            False, or the layer up to which it freezes.
+        options: further arguments of the encoder function.
+    """
+
+    kind: str
+    encoder: object
+    weights: str | None = None
+    column: str | None = None
+    freeze: object = "auto"
+    options: dict = dataclasses.field(default_factory=dict)
+
+
+@dataclasses.dataclass
+class Recipe:
+    """Everything that a training run needs; the command line's flags by name."""
+
+    table: str
+    label: str
+    sources: dict
+    out: str = "saved_models/model"
+    task: str = "classification"
+    fusion: str = "gated"
+    fusion_options: dict = dataclasses.field(default_factory=dict)
+    split: str = "split"
+    group: str | None = None
+    epochs: int = 40
+    finetune_epochs: int = 0
+    batch_size: int = 32
+    learning_rate: float = 1e-3
+    finetune_learning_rate: float = 2e-5
+    weight_decay: float = 1e-2
+    modality_dropout: float = 0.1
+    patience: int = 8
+    seed: int = 0
+    on_bad_row: str = "raise"
+    export: bool = True
+
+    def __post_init__(self):
+        _choice("task", self.task, TASKS)
+        _choice("on_bad_row", self.on_bad_row, BAD_ROWS)
+        if not self.sources:
+            raise ValueError(
+                "A recipe wants at least one modality: --image, --text or --audio "
+                "NAME=ENCODER, or a table [image.NAME] in the TOML file."
+            )
+        for name in ("epochs", "batch_size", "patience"):
+            if getattr(self, name) < 1:
+                raise ValueError(
+                    f"`{name}` wants 1 or more. Received: {getattr(self, name)}"
+                )
+
+    def to_dict(self):
+        """Plain values, for the card and for JSON."""
+        plain = dataclasses.asdict(self)
+        for source in plain["sources"].values():
+            if not isinstance(source["encoder"], str):
+                source["encoder"] = source["encoder"].name
+        return plain
+
+
+def from_toml(path):
+    """Reads a recipe file.
+
+    Paths in it are relative to the folder where the command runs.
+
+    Raises:
+        ValueError: unreadable file, unknown or missing key (near names listed).
+    """
+    if not Path(path).is_file():
+        raise ValueError(f"There is no recipe file {path!r}.")
+    try:
+        content = tomllib.loads(Path(path).read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ValueError(f"Recipe {path!r} is not valid TOML: {error}") from error
+    sources = {}
+    for kind in KINDS:
+        for name, entry in content.pop(kind, {}).items():
+            sources[name] = _source(kind, name, dict(entry), path)
+    fusion = content.pop("fusion", {})
+    fusion = {"name": fusion} if isinstance(fusion, str) else dict(fusion)
+    content |= content.pop("train", {})
+    if fusion:
+        content["fusion"] = fusion.pop("name", "gated")
+        content["fusion_options"] = fusion
+    return from_values(content, sources, f"recipe {path!r}")
+
+
+def from_values(values, sources, where="the command"):
+    """A recipe from a plain dict of its fields."""
+    valid = [x.name for x in dataclasses.fields(Recipe) if x.name != "sources"]
+    for key in values:
+        if key not in valid:
+            near = difflib.get_close_matches(key, valid, 3)
+            raise ValueError(
+                f"In {where}: unknown key '{key}'. "
+                f"{_near(near)}Valid names: {sorted([*valid, *KINDS, 'train'])}"
+            )
+    for key in ("table", "label"):
+        if key not in values:
+            raise ValueError(f"In {where}: the key '{key}' is missing.")
+    return Recipe(sources=sources, **values)
+
+
+def parse_source(kind, text):
+    """`NAME=ENCODER[:WEIGHTS]` of a flag, as (name, Source)."""
+    name, equals, encoder = text.partition("=")
+    if not (name and equals and encoder):
+        raise ValueError(
+            f"`--{kind}` wants NAME=ENCODER or NAME=ENCODER:WEIGHTS. Received: {text!r}"
+        )
+    return name, Source(kind, *split_encoder(encoder))
+
+
+def split_encoder(text):
+    """ENCODER[:WEIGHTS] as (encoder, weights); "hub:FOLDER" and paths stay whole."""
+    if text.startswith("hub:") or text.endswith(".keras"):
+        return text, None
+    encoder, _, weights = text.partition(":")
+    return encoder, weights or None
+
+
+def _source(kind, name, entry, path):
+    if "encoder" not in entry:
+        raise ValueError(f"In recipe {path!r}: [{kind}.{name}] wants an `encoder`.")
+    encoder, weights = split_encoder(entry.pop("encoder"))
+    weights = entry.pop("weights", entry.pop("checkpoint", weights))
+    own = {key: entry.pop(key) for key in ("column", "freeze") if key in entry}
+    return Source(kind, encoder, weights, options=entry, **own)
+
+
+def _choice(name, value, valid):
+    if value not in valid:
+        near = difflib.get_close_matches(str(value), valid, 1)
+        raise ValueError(
+            f"`{name}` wants one of {list(valid)}. {_near(near)}Received: {value!r}"
+        )
+
+
+def _near(names):
+    return f"Did you mean {' or '.join(repr(x) for x in names)}? " if names else ""
+
+
+def apply_option(recipe, text):
+    """`NAME.KEY=VALUE` of the flag `--option`, onto a recipe.
+
+    NAME is a modality or "fusion"; VALUE is read as TOML where it can be (numbers,
+    true, lists), else as a string. `column`, `freeze` and `weights` are the source's
+    own, all other keys go to the encoder's function.
+    """
+    path, equals, value = text.partition("=")
+    name, dot, key = path.partition(".")
+    valid = sorted([*recipe.sources, "fusion"])
+    if not (equals and dot and key) or name not in valid:
+        raise ValueError(
+            f"`--option` wants NAME.KEY=VALUE with NAME one of {valid}. "
+            f"Received: {text!r}"
+        )
+    try:
+        value = tomllib.loads(f"x = {value}")["x"]
+    except tomllib.TOMLDecodeError:
+        pass
+    if name == "fusion":
+        recipe.fusion_options[key] = value
+    elif key in ("column", "freeze", "weights"):
+        setattr(recipe.sources[name], key, value)
+    else:
+        recipe.sources[name].options[key] = value

@@ -1,0 +1,268 @@
+"""The training job: a table becomes a trained, reported, exported model."""
+
+import dataclasses
+import math
+from pathlib import Path
+
+import keras
+
+from mmkeras import analysis, data, export, transfer
+from mmkeras.model import encoders, multimodal, readers
+from mmkeras.run import build, card, files
+from mmkeras.run.progress import Progress
+
+# rows are kept in memory between epochs up to this many bytes
+_MEMORY = 2**30
+
+
+@dataclasses.dataclass
+class Result:
+    """What a training run gives."""
+
+    model: keras.Model
+    report: object
+    history: dict
+    folder: Path
+    bad_rows: list
+
+
+def train(recipe, progress=None, command="mmkeras train"):
+    """Runs a recipe.
+
+    Frozen encoders run once over the table (feature transfer); the fusion, the head
+    and the encoders that train are then fitted on that. With `finetune_epochs` the
+    frozen encoders are released and the whole model goes on end to end.
+
+    Args:
+        recipe: `recipe.Recipe`.
+        progress: `progress.Progress`; default: silent.
+        command: the command as typed, for the model's card.
+
+    Returns:
+        `Result`; the folder `recipe.out` then holds model.keras, 1/ (SavedModel),
+        card.md, report.csv, history.csv, recipe.json and plots.
+
+    Raises:
+        ValueError: a wrong table, label, encoder or option; nothing is written then.
+    """
+    progress = progress or Progress(quiet=True)
+    keras.utils.set_random_seed(recipe.seed)
+    parts = split(recipe)
+    columns = {name: x.column or name for name, x in recipe.sources.items()}
+    head = build.head(recipe.task, classes(recipe, parts))
+    model = assemble(recipe, head, parts["train"], columns)
+    progress.say(transfer.summary(model).to_string())
+
+    bad = []
+    rows = _Rows(recipe, model, parts, columns, bad, progress)
+    history = _fit_head(model, head, rows, recipe, progress)
+    if recipe.finetune_epochs:
+        _join(history, _finetune(model, head, rows, recipe, progress))
+    compile_for(model, head, recipe.learning_rate)
+
+    progress.say("Scoring every subset of the modalities on the test rows.")
+    report = analysis.modality_report(model, rows.stream("test"))
+    result = Result(model, report, history, Path(recipe.out), bad)
+    _save(result, recipe, parts, columns, head, command, progress)
+    return result
+
+
+def split(recipe):
+    """The table's rows as a dict, "train", "val", "test" -> DataFrame."""
+    table = data.read_table(recipe.table)
+    missing = [
+        x
+        for x in [
+            recipe.label,
+            *(source.column or name for name, source in recipe.sources.items()),
+        ]
+        if x not in table.columns
+    ]
+    if missing:
+        raise ValueError(
+            f"Table {recipe.table!r} has no column {missing}. "
+            f"Its columns: {list(table.columns)}"
+        )
+    if recipe.split in table.columns:
+        parts = data.split(table, recipe.split)
+    else:
+        stratify = recipe.label if recipe.task == "classification" else None
+        parts = data.split(
+            table, stratify=stratify, group=recipe.group, seed=recipe.seed
+        )
+    sizes = {key: len(rows) for key, rows in parts.items()}
+    for part in ("train", "val", "test"):
+        if not sizes.get(part):
+            raise ValueError(
+                f"The split has no rows '{part}': column '{recipe.split}' wants the "
+                f"words train, val and test. Received: {sizes}"
+            )
+    return parts
+
+
+def classes(recipe, parts):
+    """The head's names: the label's values over all parts, or the label itself."""
+    if recipe.task == "regression":
+        return [recipe.label]
+    found = set()
+    for part in parts.values():
+        values = part[recipe.label].dropna().astype(str)
+        for value in values:
+            found |= set(value.split("|")) if recipe.task == "multilabel" else {value}
+    found.discard("")
+    if len(found) < 2:
+        raise ValueError(
+            f"Column '{recipe.label}' holds {sorted(found)}: `{recipe.task}` wants two "
+            f"or more classes."
+        )
+    return sorted(found, key=_natural)
+
+
+def assemble(recipe, head, train_rows, columns):
+    """The multimodal model of a recipe, frozen as it says."""
+    made = {}
+    for name, source in recipe.sources.items():
+        sentences = train_rows[columns[name]].dropna() if source.kind == "text" else ()
+        made[name] = build.encoder(name, source, sentences)
+    layer = build.fusion_layer(recipe.fusion, recipe.fusion_options)
+    model = multimodal(
+        made, layer, head.layer, modality_dropout=recipe.modality_dropout
+    )
+    for name, source in recipe.sources.items():
+        if source.freeze is True or (
+            source.freeze == "auto" and build.is_pretrained(source)
+        ):
+            transfer.freeze(model, name)
+        elif isinstance(source.freeze, str) and source.freeze != "auto":
+            transfer.freeze(model, name, until=source.freeze)
+    return model
+
+
+def compile_for(model, head, learning_rate, weight_decay=0.0):
+    """Compiles with AdamW; biases and norms do not decay."""
+    optimizer = keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay)
+    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
+    metrics = [x.__class__.from_config(x.get_config()) for x in head.metrics]
+    model.compile(optimizer, head.loss, metrics=metrics)
+
+
+class _Rows:
+    """The parts of the table as datasets for a model."""
+
+    def __init__(self, recipe, model, parts, columns, bad_rows, progress):
+        self.recipe, self.model, self.parts = recipe, model, parts
+        self.columns, self.bad_rows, self.progress = columns, bad_rows, progress
+
+    def stream(self, part, shuffle=False):
+        """Batches read from the files."""
+        return data.from_table(
+            self.parts[part],
+            self.model,
+            label=self.recipe.label,
+            columns=self.columns,
+            batch_size=self.recipe.batch_size,
+            shuffle=shuffle,
+            seed=self.recipe.seed,
+            on_bad_row=self.recipe.on_bad_row,
+            bad_rows=self.bad_rows,
+        )
+
+    def features(self, part):
+        """What the trunk takes, in memory; the frozen encoders run once."""
+        rows = len(self.parts[part])
+        batches = self.progress.track(
+            self.stream(part),
+            math.ceil(rows / self.recipe.batch_size),
+            f"Encoding {rows} rows ({part})",
+        )
+        return transfer.cache_features(self.model, batches)
+
+    def fit_in_memory(self):
+        """Whether the tensors of the encoders that train fit the memory budget."""
+        wide = sum(
+            4 * math.prod(x.tensor_shape)
+            for name, x in readers(self.model).items()
+            if encoders(self.model)[name].trainable_weights
+        )
+        return wide * sum(map(len, self.parts.values())) <= _MEMORY
+
+
+def _fit_head(model, head, rows, recipe, progress):
+    """Fits all that is not frozen, on features where rows fit in memory."""
+    if not rows.fit_in_memory():
+        progress.say("Training on rows read in every epoch.")
+        compile_for(model, head, recipe.learning_rate, recipe.weight_decay)
+        train = rows.stream("train", shuffle=True)
+        return _fit(model, train, rows.stream("val"), recipe, recipe.epochs, progress)
+    train, val = rows.features("train"), rows.features("val")
+    part = transfer.trunk(model)
+    compile_for(part, head, recipe.learning_rate, recipe.weight_decay)
+    progress.say(f"Training {part.count_params():,} parameters on cached features.")
+    return _fit(part, _batches(train, recipe), val, recipe, recipe.epochs, progress)
+
+
+def _finetune(model, head, rows, recipe, progress):
+    transfer.unfreeze(model)
+    compile_for(model, head, recipe.finetune_learning_rate, recipe.weight_decay)
+    progress.say("Fine-tuning the whole model end to end.")
+    train = rows.stream("train", shuffle=True)
+    val = rows.stream("val")
+    return _fit(model, train, val, recipe, recipe.finetune_epochs, progress)
+
+
+def _batches(arrays, recipe):
+    import tensorflow as tf
+
+    rows = len(arrays[1])
+    dataset = tf.data.Dataset.from_tensor_slices(arrays)
+    return dataset.shuffle(rows, seed=recipe.seed).batch(recipe.batch_size)
+
+
+def _fit(model, train, val, recipe, epochs, progress):
+    stop = keras.callbacks.EarlyStopping(
+        "val_loss", patience=recipe.patience, restore_best_weights=True
+    )
+    kwargs = {"validation_data": val, "epochs": epochs, "verbose": 0}
+    kwargs["shuffle"] = False  # the datasets shuffle themselves
+    with progress.epochs(epochs) as callback:
+        history = model.fit(train, callbacks=[stop, callback], **kwargs)
+    return {key: list(map(float, x)) for key, x in history.history.items()}
+
+
+def _join(history, more):
+    for key, values in more.items():
+        history.setdefault(key, []).extend(values)
+
+
+def _save(result, recipe, parts, columns, head, command, progress):
+    """Writes the output folder; each file appears whole or not at all."""
+    import pandas
+
+    folder = result.folder
+    folder.mkdir(parents=True, exist_ok=True)
+    with files.aside(folder / "model.keras") as temporary:
+        renamed = temporary.with_suffix(".keras")
+        result.model.save(renamed)
+        renamed.replace(temporary)
+    if recipe.export:
+        progress.say("Exporting the SavedModel.")
+        export.saved_model(result.model, str(files.next_version(folder)))
+    files.write_json(folder / "recipe.json", recipe.to_dict())
+    files.write_text(folder / "report.csv", result.report.to_frame().to_csv())
+    history = pandas.DataFrame(result.history)
+    files.write_text(folder / "history.csv", history.to_csv(index_label="epoch"))
+    files.write_text(
+        folder / "card.md", card.card(result, recipe, parts, columns, head, command)
+    )
+    try:
+        card.draw(result)
+    except ImportError as error:  # matplotlib is an extra
+        progress.say(f"No plots: {error}")
+
+
+def _natural(name):
+    """Sorts "2" before "10" and numbers before words."""
+    try:
+        return (0, float(name), "")
+    except ValueError:
+        return (1, 0.0, name)

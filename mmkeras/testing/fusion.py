@@ -1,0 +1,303 @@
+"""The laws that every fusion keeps, each one a small function over a `Case`."""
+
+import json
+import tempfile
+import warnings
+from pathlib import Path
+
+import keras
+import numpy as np
+
+from mmkeras.testing import process
+from mmkeras.testing.case import ROWS, case, factory
+
+
+def check_fusion(
+    fusion, modalities=(1, 2, 3, 5), laws=None, export=True, fresh_process=True
+):
+    """Checks a fusion against every law; raises at the first one that it breaks.
+
+    Example:
+    >>> mmkeras.testing.check_fusion(
+    ...     mmkeras.fusion.Add(4), modalities=(2,), export=False, fresh_process=False
+    ... )
+
+    Args:
+        fusion: a `Fusion` layer (its config is copied), or a function without
+            arguments that makes one. Its modalities are called as in `DIMS`: photo,
+            title, clip, price, map.
+        modalities: numbers of modalities, each from 1 to 5, to check it with.
+        laws: optional list of names from `LAWS`, to check these only.
+        export: Boolean, whether to check XLA, SavedModel and TFLite as well (seconds).
+        fresh_process: Boolean, whether to reload it in a new process (10 s).
+
+    Raises:
+        AssertionError: a law is broken; the message names it.
+    """
+    make = factory(fusion)
+    kinds = (False, True) if make().takes_tokens else (False,)
+    for count in modalities:
+        for tokens in kinds:
+            tried = case(make, count, tokens)
+            for law in laws or LAWS:
+                check_law(law, LAWS[law], tried)
+    middle = case(make, min(3, max(modalities)), kinds[-1])
+    if export:
+        for law, function in EXPORT_LAWS.items():
+            check_law(law, function, middle)
+    if fresh_process:
+        check_law("fresh process", lambda x: check_fresh_process({"fusion": x}), middle)
+
+
+def check_law(name, law, tried):
+    """Runs one law; whatever goes wrong becomes an AssertionError that names it."""
+    try:
+        law(tried)
+    except Exception as error:
+        kind = type(tried.make()).__name__
+        raise AssertionError(
+            f"`{kind}` of {len(tried.features)} modalities breaks the law '{name}': "
+            f"{error}"
+        ) from error
+
+
+def _numpy(x):
+    return keras.ops.convert_to_numpy(x)
+
+
+def documented_shape(tried):
+    fusion = tried.make()
+    y = fusion(tried.features, tried.presence)
+    shapes = keras.tree.map_structure(lambda x: tuple(x.shape), tried.features)
+    assert len(y.shape) == 2, f"the output is of shape {tuple(y.shape)}"
+    wanted = tuple(fusion.compute_output_shape(shapes))
+    assert tuple(y.shape) == wanted, f"{tuple(y.shape)}, documented as {wanted}"
+    symbolic = tried.model().output_shape
+    assert symbolic == (None, y.shape[1]), f"{tuple(y.shape)}, symbolic {symbolic}"
+
+
+def config_round_trip(tried):
+    fusion = tried.make()
+    y = fusion(tried.features, tried.presence)
+    config = fusion.get_config()
+    json.dumps(config)
+    again = type(fusion).from_config(config)
+    assert again.get_config() == config, f"{again.get_config()} is not {config}"
+    again(tried.features)
+    again.set_weights(fusion.get_weights())
+    np.testing.assert_array_equal(again(tried.features, tried.presence), y)
+
+
+def saved_and_reloaded(tried):
+    model = tried.model()
+    with tempfile.TemporaryDirectory() as folder:
+        path = str(Path(folder) / "model.keras")
+        model.save(path)
+        again = keras.models.load_model(path)
+    np.testing.assert_array_equal(again(tried.arrays()), model(tried.arrays()))
+
+
+def any_key_order(tried):
+    fusion, other = tried.make(), tried.make()
+    y = fusion(tried.features, tried.presence)
+    features = dict(reversed(tried.features.items()))
+    presence = dict(reversed(tried.presence.items()))
+    other(features, presence)
+    other.set_weights(fusion.get_weights())
+    np.testing.assert_array_equal(fusion(features, presence), y)
+    np.testing.assert_array_equal(other(features, presence), y)
+
+
+def absent_is_not_read(tried):
+    fusion = tried.make()
+    y = _numpy(fusion(tried.features, tried.presence))
+    assert np.isfinite(y).all(), "not finite"
+    for value in (np.nan, np.inf, 7.0):
+        spoilt = {}
+        for name, x in tried.features.items():
+            gone = tried.presence[name] == 0
+            spoilt[name] = keras.tree.map_structure(np.copy, x)
+            if isinstance(x, dict):
+                spoilt[name]["tokens"][gone] = value
+                spoilt[name]["tokens"][x["mask"] == 0] = value
+            else:
+                spoilt[name][gone] = value
+        np.testing.assert_array_equal(fusion(spoilt, tried.presence), y, f"{value}")
+
+
+def all_absent_is_finite(tried):
+    nothing = {name: np.zeros_like(x) for name, x in tried.presence.items()}
+    y = _numpy(tried.make()(tried.features, nothing))
+    assert np.isfinite(y).all(), f"{y[0]}"
+    assert (y == y[0]).all(), "rows without any modality differ"
+
+
+def no_presence_means_present(tried):
+    fusion = tried.make()
+    ones = {name: np.ones_like(x) for name, x in tried.presence.items()}
+    y = fusion(tried.features, ones)
+    np.testing.assert_array_equal(fusion(tried.features), y)
+
+
+def neighbours_do_not_count(tried):
+    fusion = tried.make()
+    y = _numpy(fusion(tried.features, tried.presence))
+    for i in range(3):
+        row = tried.rows(i, i + 1)
+        alone = _numpy(fusion(row.features, row.presence))
+        np.testing.assert_allclose(alone[0], y[i], rtol=1e-5, atol=1e-6)
+
+
+def every_weight_moves(tried):
+    model = tried.model()
+    if not model.trainable_weights:
+        return
+    before = [_numpy(w) for w in model.trainable_weights]
+    target = np.random.default_rng(1).normal(size=(ROWS, model.output_shape[-1]))
+    model.compile(keras.optimizers.SGD(0.05), "mse", run_eagerly=True)
+    for _ in range(3):
+        model.train_on_batch(tried.arrays(), target)
+    moves = {
+        weight.path: float(np.max(np.abs(_numpy(weight) - old)))
+        for weight, old in zip(model.trainable_weights, before, strict=True)
+    }
+    assert np.isfinite(list(moves.values())).all(), f"not finite: {moves}"
+    # a weight that cancels out still moves by rounding: 1e-5 of the others tells
+    still = [path for path, x in moves.items() if x <= 1e-5 * max(moves.values())]
+    assert not still, f"these get no gradient: {still}; moved by {moves}"
+
+
+def mixed_float16_is_finite(tried):
+    model = tried.model(dtype="mixed_float16")
+    arrays = {
+        key: x if x.ndim == 1 or key.endswith("_mask") else 10 * x
+        for key, x in tried.arrays().items()
+    }
+    y = model(arrays)
+    kind = keras.backend.standardize_dtype(y.dtype)
+    assert kind == "float16", f"the output is {kind}"
+    assert np.isfinite(_numpy(y)).all(), "not finite"
+
+
+def inference_is_deterministic(tried):
+    fusion = tried.make()
+    y = fusion(tried.features, tried.presence, training=False)
+    for _ in range(2):
+        again = fusion(tried.features, tried.presence, training=False)
+        np.testing.assert_array_equal(again, y)
+
+
+def names_are_checked(tried):
+    fusion = tried.make()
+    fusion(tried.features)
+    calls = {
+        "an unknown name in presence": (tried.features, {"nobody": np.ones(ROWS)}),
+        "another modality": ({**tried.features, "nobody": np.ones((ROWS, 2))}, None),
+        "a tensor in place of the dict": (np.ones((ROWS, 2), "float32"), None),
+    }
+    for what, (features, presence) in calls.items():
+        try:
+            fusion(features, presence)
+        except (ValueError, TypeError):
+            continue
+        raise AssertionError(f"{what} raises no error")
+
+
+def jit_compiles(tried):
+    tried = tried.without_dropout()
+    fusion = tried.model()
+    # a head, so that there is something to train behind every fusion
+    model = keras.Model(fusion.input, keras.layers.Dense(1)(fusion.output))
+    losses = []
+    target = np.ones((ROWS, 1))
+    start = model.get_weights()
+    for jit in (False, True):
+        model.set_weights(start)
+        model.compile(keras.optimizers.SGD(0.01), "mse", jit_compile=jit)
+        losses += [[model.train_on_batch(tried.arrays(), target) for _ in range(2)]]
+    np.testing.assert_allclose(losses[1], losses[0], rtol=1e-4)
+
+
+def saved_model_and_tflite_agree(tried):
+    """One export serves both: TFLite is converted from the SavedModel."""
+    import tensorflow as tf
+
+    model = tried.model()
+    arrays = tried.arrays()
+    y = _numpy(model(arrays))
+    with tempfile.TemporaryDirectory() as folder:
+        model.export(folder, verbose=False)
+        served = tf.saved_model.load(folder).signatures["serving_default"]
+        (got,) = served(**{k: tf.constant(x) for k, x in arrays.items()}).values()
+        np.testing.assert_allclose(got, y, 1e-5, 1e-6, err_msg="SavedModel")
+        flat = tf.lite.TFLiteConverter.from_saved_model(folder).convert()
+    (got,) = run_tflite(flat, arrays).values()
+    np.testing.assert_allclose(got, y, 1e-4, 1e-5, err_msg="TFLite")
+
+
+def run_tflite(content, arrays):
+    """Runs a TFLite file's only signature by name: positions get scrambled."""
+    import tensorflow as tf
+
+    with warnings.catch_warnings():
+        # it only says that the class will move to another package
+        warnings.filterwarnings("ignore", message="[^A-Za-z]*Warning: tf.lite.Interp")
+        interpreter = tf.lite.Interpreter(model_content=content)
+    (name,) = interpreter.get_signature_list()
+    return interpreter.get_signature_runner(name)(**arrays)
+
+
+LAWS = {
+    "shape": documented_shape,
+    "config": config_round_trip,
+    ".keras": saved_and_reloaded,
+    "key order": any_key_order,
+    "absent unread": absent_is_not_read,
+    "all absent": all_absent_is_finite,
+    "no presence": no_presence_means_present,
+    "neighbours": neighbours_do_not_count,
+    "weights move": every_weight_moves,
+    "float16": mixed_float16_is_finite,
+    "deterministic": inference_is_deterministic,
+    "names": names_are_checked,
+}
+EXPORT_LAWS = {"XLA": jit_compiles, "export": saved_model_and_tflite_agree}
+
+
+def check_fresh_process(cases):
+    """Saves each case's model, reloads all in one new process, compares predictions.
+
+    Args:
+        cases: dict, name -> `Case`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        wanted = {}
+        for name, tried in cases.items():
+            model = tried.model()
+            model.save(str(Path(folder) / f"{name}.keras"))
+            np.savez(Path(folder) / f"{name}.npz", **tried.arrays())
+            wanted[name] = _numpy(model(tried.arrays()))
+        modules = sorted({type(x.make()).__module__ for x in cases.values()})
+        process.run("mmkeras.testing.fresh", folder, *modules)
+        for name, y in wanted.items():
+            got = np.load(Path(folder) / f"{name}.npy")
+            np.testing.assert_allclose(got, y, 1e-6, 1e-6, err_msg=name)
+
+
+def check_replicas(cases):
+    """Two replicas (logical CPUs, in a new process) train as one device does.
+
+    Args:
+        cases: dict, name -> `Case`.
+    """
+    with tempfile.TemporaryDirectory() as folder:
+        for name, tried in cases.items():
+            tried = tried.without_dropout()
+            tried.model().save(str(Path(folder) / f"{name}.keras"))
+            np.savez(Path(folder) / f"{name}.npz", **tried.arrays())
+        modules = sorted({type(x.make()).__module__ for x in cases.values()})
+        process.run("mmkeras.testing.replicas", folder, *modules)
+        for name in cases:
+            one = np.load(Path(folder) / f"{name}.1.npy")
+            two = np.load(Path(folder) / f"{name}.2.npy")
+            np.testing.assert_allclose(two, one, 1e-5, 1e-6, err_msg=name)

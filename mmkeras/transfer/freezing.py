@@ -1,0 +1,228 @@
+"""Freezing: which weights of an encoder learn, and keeping it so after a reload.
+
+Frozen means that no weight and no statistic moves and no dropout acts.
+"""
+
+import difflib
+import re
+
+import keras
+
+from mmkeras.model import encoder as encoder_of
+from mmkeras.model import encoders as encoders_of
+
+
+def freeze(model, name=None, until=None, layers=None):
+    """Freezes an encoder, wholly or from its input up to a layer.
+
+    Example:
+        mmkeras.transfer.freeze(model, "photo", until="conv4_block6_out")
+        mmkeras.transfer.freeze(model, "title", layers=slice(0, 4))
+        mmkeras.transfer.freeze(model, "clip")
+
+    Compile the model after freezing: Keras decides at `compile` what trains.
+
+    Args:
+        model: a multimodal model, or an encoder (then `name` is None).
+        name: modality whose encoder is frozen; None with a multimodal model: all.
+        until: name of a layer, or of a block such as "layer_3" (the layers whose
+            names begin with "layer_3_"): it and all before it freeze, the rest trains.
+        layers: slice or list of integers over `blocks(encoder)`, or a list of layer
+            names: these freeze, all others keep their state.
+
+    Returns:
+        `model`.
+
+    Raises:
+        ValueError: unknown modality or layer (the message lists near names).
+    """
+    if until is not None and layers is not None:
+        raise ValueError("`freeze` wants `until` or `layers`, not both.")
+    for encoder in _chosen(model, name):
+        leaves = _leaves(encoder)
+        if until is not None:
+            last = _last_of(leaves, until, encoder)
+            flags = [i > last for i in range(len(leaves))]
+        elif layers is not None:
+            frozen = _named(encoder, leaves, layers)
+            flags = [x.trainable and x.name not in frozen for x in leaves]
+        else:
+            flags = [False] * len(leaves)
+        _apply(model, encoder, leaves, flags)
+    return model
+
+
+def unfreeze(model, name=None, since=None):
+    """Lets an encoder learn, wholly or from a layer to its output.
+
+    Args:
+        model: a multimodal model, or an encoder.
+        name: modality; None with a multimodal model: all.
+        since: name of a layer or block: it and all behind it train, those before keep
+            their state.
+
+    Returns:
+        `model`. Compile it again before `fit`.
+    """
+    for encoder in _chosen(model, name):
+        leaves = _leaves(encoder)
+        first = 0 if since is None else _first_of(leaves, since, encoder)
+        flags = [i >= first or x.trainable for i, x in enumerate(leaves)]
+        _apply(model, encoder, leaves, flags)
+    return model
+
+
+def refreeze(model):
+    """Makes every layer that says it is frozen truly so; call it after a load.
+
+    Keras restores a frozen layer's flag but not always that of the weights in it.
+
+    Returns:
+        `model`.
+    """
+    for layer in _leaves(model):
+        if not layer.trainable:
+            layer.trainable = True  # setting False on False does nothing
+            layer.trainable = False
+    return model
+
+
+def summary(model):
+    """What trains, an encoder a row, counted from the whole model.
+
+    Returns:
+        `pandas.DataFrame`: part, trainable and frozen parameters, layers trainable /
+        all, and the state of batch normalisation ("-", "frozen", "training", "mixed").
+    """
+    import pandas
+
+    parts = dict(encoders_of(model))
+    inside = {id(w) for x in parts.values() for w in x.weights}
+    learning = {id(w) for w in model.trainable_weights}
+    rows = [_row(name, x.weights, _leaves(x), learning) for name, x in parts.items()]
+    rest = [w for w in model.weights if id(w) not in inside]
+    others = [x for x in model.layers if x not in parts.values()]
+    rows.append(_row("fusion and head", rest, others, learning))
+    rows.append(_row("whole model", model.weights, _leaves(model), learning))
+    return pandas.DataFrame(rows).set_index("part")
+
+
+def blocks(encoder):
+    """The encoder's layers with weights, grouped by block: dict, block -> layers.
+
+    "conv4_block6_1_conv" belongs to "conv4_block6", "layer_3_output_norm" to
+    "layer_3", "embeddings_word" to "embeddings".
+    """
+    groups = {}
+    for layer in _leaves(encoder):
+        if layer.weights:
+            groups.setdefault(_block(layer.name), []).append(layer)
+    return groups
+
+
+def is_frozen(encoder):
+    """Whether no weight of the encoder trains."""
+    return not encoder.trainable_weights
+
+
+def _block(name):
+    numbered = re.match(r"((?:[a-z]+\d*_)*?[a-z]*_?\d+[a-z]?)_", name)
+    if re.match(r"conv\d+_block\d+_", name):
+        numbered = re.match(r"(conv\d+_block\d+)_", name)
+    return numbered.group(1) if numbered else name.split("_")[0]
+
+
+def _chosen(model, name):
+    if name is not None:
+        return [encoder_of(model, name)]
+    try:
+        return list(encoders_of(model).values())
+    except ValueError:
+        return [model]  # an encoder by itself
+
+
+def _leaves(model):
+    """The layers of a graph in its order, those of nested models in their place."""
+    found = []
+    for layer in model.layers:
+        if isinstance(layer, keras.Model):
+            found += _leaves(layer)
+        else:
+            found.append(layer)
+    return found
+
+
+def _places(leaves, name, encoder):
+    exact = [i for i, x in enumerate(leaves) if x.name == name]
+    places = exact or [i for i, x in enumerate(leaves) if x.name.startswith(name + "_")]
+    if not places:
+        names = [x.name for x in leaves]
+        near = difflib.get_close_matches(name, [*names, *blocks(encoder)], 5, 0.5)
+        raise ValueError(
+            f"Encoder '{encoder.name}' has no layer or block '{name}'. "
+            f"Near names: {near or names[:10]}. All blocks: {list(blocks(encoder))}"
+        )
+    return places
+
+
+def _last_of(leaves, name, encoder):
+    return max(_places(leaves, name, encoder))
+
+
+def _first_of(leaves, name, encoder):
+    return min(_places(leaves, name, encoder))
+
+
+def _named(encoder, leaves, layers):
+    groups = blocks(encoder)
+    if isinstance(layers, slice):
+        chosen = list(groups)[layers]
+    else:
+        chosen = [list(groups)[x] if isinstance(x, int) else x for x in layers]
+    names = set()
+    for name in chosen:
+        group = groups.get(name)
+        places = group or [leaves[i] for i in _places(leaves, name, encoder)]
+        names |= {x.name for x in places}
+    return names
+
+
+def _apply(model, encoder, leaves, flags):
+    """Sets the leaves' flags; a container trains when any leaf in it does.
+
+    Setting a container's flag sets all below it, so the containers come first and the
+    flags of every leaf of the whole model are put back after.
+    """
+    everything = _leaves(model)
+    before = {id(x): x.trainable for x in everything}
+    before.update({id(x): flag for x, flag in zip(leaves, flags, strict=True)})
+    if model is not encoder and not model.trainable:
+        model.trainable = True
+    encoder.trainable = any(
+        flag and x.weights for x, flag in zip(leaves, flags, strict=True)
+    )
+    for layer in everything:
+        layer.trainable = before[id(layer)]
+
+
+def _row(part, weights, layers, learning):
+    trainable = sum(_size(w) for w in weights if id(w) in learning)
+    owners = [x for x in layers if x.weights]
+    norms = [
+        x.trainable for x in layers if isinstance(x, keras.layers.BatchNormalization)
+    ]
+    state = {(): "-", (True,): "training", (False,): "frozen"}
+    return {
+        "part": part,
+        "trainable": trainable,
+        "frozen": sum(_size(w) for w in weights) - trainable,
+        "layers": f"{sum(x.trainable for x in owners)}/{len(owners)}",
+        "batch norm": state.get(tuple(sorted(set(norms))), "mixed"),
+    }
+
+
+def _size(weight):
+    size = 1
+    for dim in weight.shape:
+        size *= dim
+    return size

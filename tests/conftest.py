@@ -1,0 +1,52 @@
+"""Shared fixtures: where the assets of `make assets` lie, and quiet logs."""
+
+import os
+from pathlib import Path
+
+os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+
+import pytest
+
+CACHE = Path(__file__).parent.parent / ".cache"
+
+
+def _asset(path, what):
+    if not path.exists():
+        pytest.skip(f"{what} is not at {path}: run `make assets`")
+    return path
+
+
+@pytest.fixture(scope="session")
+def minilm():
+    """Folder of the MiniLM-L6 checkpoint in the Hugging Face layout."""
+    return str(_asset(CACHE / "minilm", "the MiniLM-L6 checkpoint"))
+
+
+@pytest.fixture(scope="session")
+def stamps():
+    """Folder of the Tux Paint stamps (pictures, captions, speech)."""
+    return _asset(CACHE / "stamps/usr/share/tuxpaint/stamps", "the Tux Paint stamps")
+
+
+@pytest.fixture(scope="session")
+def lite0():
+    """The EfficientNet-Lite0 `.keras` file with ImageNet weights."""
+    return str(_asset(CACHE / "efficientnet_lite0.keras", "EfficientNet-Lite0"))
+
+
+@pytest.fixture(autouse=True)
+def _seed():
+    import keras
+
+    keras.utils.set_random_seed(0)
+    yield
+
+
+@pytest.fixture(autouse=True)
+def _doctest_names(doctest_namespace):
+    import keras
+    import numpy
+
+    import mmkeras
+
+    doctest_namespace.update(mmkeras=mmkeras, mm=mmkeras, np=numpy, keras=keras)

@@ -1,0 +1,187 @@
+"""The training job on small files: what it writes, and that it can be used again."""
+
+import json
+
+import numpy as np
+import pandas
+import pytest
+
+from mmkeras import cli, load_model
+from mmkeras.run import demo, demo_data
+from mmkeras.run.recipe import Source
+from mmkeras.run.train import classes, split, train
+
+ROWS = {"train": 64, "val": 24, "test": 32}
+
+
+@pytest.fixture(scope="module")
+def table(tmp_path_factory):
+    return demo_data.write(tmp_path_factory.mktemp("data"), ROWS, seed=1)
+
+
+def recipe(table, out, **changes):
+    made = demo.recipe_of(table, out)
+    made.epochs = 2
+    for key, value in changes.items():
+        setattr(made, key, value)
+    return made
+
+
+@pytest.fixture(scope="module")
+def trained(table, tmp_path_factory):
+    out = tmp_path_factory.mktemp("saved_models") / "scenes"
+    return train(recipe(table, out), command="mmkeras train ...")
+
+
+def test_the_folder_holds_everything(trained):
+    names = {x.name for x in trained.folder.iterdir()}
+    assert names == {
+        "model.keras",
+        "1",
+        "card.md",
+        "report.csv",
+        "history.csv",
+        "recipe.json",
+        "learning_curves.png",
+        "subset_scores.png",
+        "confusion_matrix.png",
+    }
+
+
+def test_the_card_tells_data_scores_and_versions(trained, table):
+    card = (trained.folder / "card.md").read_text()
+    missing = pandas.read_csv(table).query("split == 'train'").photo.isna().sum()
+    assert f"| train | 64 | {missing} |" in card
+    assert "photo + title + clip" in card
+    assert "mmkeras train ..." in card and "tensorflow 2." in card
+    for name in demo_data.CLASSES:
+        assert f"- {name}: " in card
+
+
+def test_history_has_a_row_an_epoch(trained):
+    history = pandas.read_csv(trained.folder / "history.csv")
+    assert list(history.epoch) == [0, 1]
+    assert {"loss", "val_loss", "accuracy", "val_macro_f1"} <= set(history.columns)
+
+
+def test_evaluate_again_gives_the_report(trained, table, capsys):
+    done = cli.main(["evaluate", str(trained.folder), str(table), "--part", "test"])
+    assert done == 0
+    assert capsys.readouterr().out.strip() == str(trained.report).strip()
+
+
+def test_predict_writes_class_and_scores(trained, table, tmp_path):
+    out = tmp_path / "predictions.csv"
+    cli.main(["predict", str(trained.folder), str(table), "--out", str(out)])
+    rows = pandas.read_csv(out)
+    scores = rows[list(demo_data.CLASSES)].to_numpy()
+    np.testing.assert_allclose(scores.sum(1), 1, atol=1e-5)
+    winners = np.array(demo_data.CLASSES)[scores.argmax(1)]
+    assert list(rows["class"]) == list(winners)
+    test = rows[rows.split == "test"]
+    assert (test["class"] == test.label).mean() == pytest.approx(
+        trained.report.score(metric="accuracy")
+    )
+
+
+def test_export_writes_the_next_version(trained, capsys):
+    assert cli.main(["export", str(trained.folder)]) == 0
+    assert (trained.folder / "2" / "saved_model.pb").is_file()
+
+
+def test_the_recipe_is_kept(trained):
+    kept = json.loads((trained.folder / "recipe.json").read_text())
+    assert kept["fusion"] == "gated" and kept["label"] == "label"
+    assert kept["sources"]["clip"]["encoder"] == "mfcc_cnn"
+
+
+def test_frozen_encoders_are_cached_then_released(table, tmp_path):
+    made = recipe(table, tmp_path / "out", export=False, finetune_epochs=1, epochs=1)
+    made.sources["clip"].freeze = True
+    made.sources["photo"].freeze = True
+    result = train(made)
+    assert len(result.history["loss"]) == 2
+    saved = load_model(tmp_path / "out" / "model.keras")
+    assert saved.count_params() == result.model.count_params()
+
+
+def test_the_same_seed_gives_the_same_weights(table, tmp_path):
+    reports = [
+        train(recipe(table, tmp_path / str(i), export=False, epochs=1)).report
+        for i in range(2)
+    ]
+    assert str(reports[0]) == str(reports[1])
+
+
+def test_regression_and_multilabel(table, tmp_path):
+    rows = pandas.read_csv(table)
+    rows["label"] = rows.label.str.replace("-", "|")
+    rows["length"] = rows.title.fillna("").str.len() / 10
+    other = table.with_name("other.csv")
+    rows.to_csv(other, index=False)
+    title = {"title": Source("text", "embedding_mean", options={"length": 16})}
+    made = recipe(other, tmp_path / "m", task="multilabel", sources=title)
+    made.epochs, made.export = 1, False
+    report = train(made).report
+    assert set(report.classes) == {"land", "sea", "day", "night", "calm", "storm"}
+    made = recipe(other, tmp_path / "r", task="regression", sources=dict(title))
+    made.epochs, made.export, made.label = 1, False, "length"
+    report = train(made).report
+    assert "mae" in report.metrics and "rmse" in report.metrics
+
+
+def test_bad_cells_as_absent_are_counted_on_the_card(table, tmp_path):
+    rows = pandas.read_csv(table)
+    place = rows[(rows.split == "train") & rows.photo.notna()].index[:2]
+    (table.parent / "broken.png").write_bytes(b"no picture")
+    rows.loc[place, "photo"] = "broken.png"
+    other = table.with_name("broken.csv")
+    rows.to_csv(other, index=False)
+    with pytest.raises(Exception, match="broken.png"):
+        train(recipe(other, tmp_path / "x"))
+    assert not (tmp_path / "x" / "model.keras").exists()
+    made = recipe(other, tmp_path / "y", on_bad_row="absent", epochs=1, export=False)
+    result = train(made)
+    assert len(result.bad_rows) == 2
+    assert "2 cells could not be read" in (tmp_path / "y" / "card.md").read_text()
+
+
+def test_without_a_split_column_rows_are_split_by_seed(table, tmp_path):
+    rows = pandas.read_csv(table).drop(columns="split")
+    other = table.with_name("unsplit.csv")
+    rows.to_csv(other, index=False)
+    parts = split(recipe(other, tmp_path))
+    again = split(recipe(other, tmp_path))
+    assert sum(map(len, parts.values())) == len(rows)
+    assert {k: list(x.index) for k, x in parts.items()} == {
+        k: list(x.index) for k, x in again.items()
+    }
+
+
+@pytest.mark.parametrize(
+    "change, message",
+    [
+        ({"label": "kind"}, "no column .*kind.*Its columns"),
+        ({"fusion": "gate"}, "Unknown fusion 'gate'.*gated"),
+        ({"table": "nowhere.csv"}, "nowhere.csv"),
+    ],
+)
+def test_mistakes_are_named(table, tmp_path, change, message):
+    with pytest.raises(ValueError, match=message):
+        train(recipe(table, tmp_path / "out", **change))
+
+
+def test_unknown_encoder_lists_names(table, tmp_path):
+    made = recipe(table, tmp_path, sources={"photo": Source("image", "resnet5")})
+    with pytest.raises(ValueError, match="resnet50"):
+        train(made)
+
+
+def test_one_class_is_an_error(table, tmp_path):
+    rows = pandas.read_csv(table)
+    rows["label"] = "same"
+    other = table.with_name("same.csv")
+    rows.to_csv(other, index=False)
+    made = recipe(other, tmp_path)
+    with pytest.raises(ValueError, match="two or more classes"):
+        classes(made, split(made))

@@ -1,0 +1,54 @@
+"""The command line: quick help, clear errors, and a whole road on small files."""
+
+import subprocess
+import sys
+import time
+
+import pytest
+
+from mmkeras import cli
+
+
+def run(capsys, *arguments):
+    status = cli.main([str(x) for x in arguments])
+    return status, capsys.readouterr()
+
+
+def test_help_imports_no_tensorflow():
+    code = (
+        "import sys; from mmkeras import cli\n"
+        "try: cli.main(['--help'])\n"
+        "except SystemExit: pass\n"
+        "sys.exit(any(x in sys.modules for x in ('tensorflow', 'keras', 'numpy')))"
+    )
+    start = time.perf_counter()
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True)
+    assert done.returncode == 0
+    assert b"encoders" in done.stdout
+    assert time.perf_counter() - start < 5  # 0.1 s alone; the bound forgives a busy box
+
+
+def test_encoders_table(capsys):
+    status, out = run(capsys, "encoders")
+    assert status == 0
+    for name in ("resnet50", "vgg16", "bert", "mfcc_cnn"):
+        assert name in out.out
+
+
+@pytest.mark.parametrize(
+    "arguments, message",
+    [
+        (["train", "t.csv", "--image", "photo=resnet50"], "'label' is missing"),
+        (["train", "t.csv", "--image", "photo", "--label", "y"], "NAME=ENCODER"),
+        (["train", "none.csv", "--image", "a=resnet50", "--label", "y"], "none.csv"),
+        (["train", "none.toml"], "no recipe file"),
+        (["evaluate", "nowhere", "t.csv"], "MODEL wants a .keras file"),
+        (["predict", "nowhere", "t.csv"], "MODEL wants a .keras file"),
+        (["export", "nowhere"], "MODEL wants a .keras file"),
+    ],
+)
+def test_errors_are_one_clear_line(capsys, arguments, message):
+    status, out = run(capsys, *arguments)
+    assert status == 2
+    assert message in out.err
+    assert "Traceback" not in out.err

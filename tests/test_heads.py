@@ -1,0 +1,115 @@
+"""Heads: names, and metrics against scikit-learn."""
+
+import keras
+import numpy as np
+import pytest
+from scipy.special import expit, softmax
+from sklearn import metrics as sk
+
+from mmkeras import heads
+
+
+def outputs(rows=400, classes=4, seed=0):
+    rng = np.random.default_rng(seed)
+    labels = rng.integers(0, classes, rows)
+    logits = rng.normal(size=(rows, classes)) + 1.5 * np.eye(classes)[labels]
+    return labels, logits.astype("float32")
+
+
+def scores(head, labels, logits):
+    found = {}
+    for metric in head.metrics:
+        for part in np.array_split(np.arange(len(labels)), 3):  # as fit does, in steps
+            metric.update_state(labels[part], logits[part])
+        found[metric.name] = float(metric.result())
+    return found
+
+
+def test_classification_scores_equal_scikit_learn():
+    labels, logits = outputs()
+    found = scores(heads.classification(4), labels, logits)
+    guess = logits.argmax(1)
+    assert found["accuracy"] == pytest.approx(sk.accuracy_score(labels, guess))
+    assert found["macro_f1"] == pytest.approx(
+        sk.f1_score(labels, guess, average="macro"), abs=1e-6
+    )
+    exact = sk.roc_auc_score(labels, softmax(logits, 1), multi_class="ovr")
+    assert found["auc_roc"] == pytest.approx(exact, abs=3e-3)  # 200 thresholds
+
+
+def test_multilabel_scores_equal_scikit_learn():
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 2, (300, 3)).astype("float32")
+    logits = (rng.normal(size=(300, 3)) + labels).astype("float32")
+    found = scores(heads.multilabel(["a", "b", "c"]), labels, logits)
+    guess = logits >= 0
+    assert found["accuracy"] == pytest.approx((guess == labels).mean(), abs=1e-6)
+    assert found["macro_f1"] == pytest.approx(
+        sk.f1_score(labels, guess, average="macro"), abs=1e-6
+    )
+    exact = sk.roc_auc_score(labels, expit(logits), average="macro")
+    assert found["auc_roc"] == pytest.approx(exact, abs=3e-3)
+
+
+def test_regression_scores_equal_scikit_learn():
+    rng = np.random.default_rng(2)
+    labels, guess = rng.normal(size=(2, 100, 1)).astype("float32")
+    found = scores(heads.regression(), labels, guess)
+    assert found["mae"] == pytest.approx(
+        sk.mean_absolute_error(labels, guess), rel=1e-5
+    )
+    assert found["rmse"] == pytest.approx(
+        sk.root_mean_squared_error(labels, guess), rel=1e-5
+    )
+
+
+def test_loss_wants_logits():
+    labels, logits = outputs()
+    loss = float(heads.classification(4).loss(labels, logits))
+    assert loss == pytest.approx(sk.log_loss(labels, softmax(logits, 1)), rel=1e-5)
+
+
+def test_names_survive_the_file(tmp_path):
+    model = keras.Sequential(
+        [keras.Input((2,)), heads.classification(["a", "b"]).layer]
+    )
+    model.save(tmp_path / "m.keras")
+    contract = heads.output_contract(keras.models.load_model(tmp_path / "m.keras"))
+    assert (contract.classes, contract.kind) == (["a", "b"], "single")
+
+
+def test_decode_names_the_winner_and_gives_probabilities():
+    layer = heads.classification(["a", "b"]).layer
+    row = layer.decode(np.array([[0.0, np.log(3.0)]], "float32"))[0]
+    assert row["class"] == "b"
+    assert row["b"] == pytest.approx(0.75)
+    many = heads.multilabel(["a", "b", "c"]).layer
+    assert many.decode(np.array([[5.0, -5.0, 5.0]]))[0]["class"] == "a|c"
+
+
+def test_logits_stay_float32_under_mixed_precision():
+    keras.config.set_dtype_policy("mixed_float16")
+    try:
+        layer = heads.classification(2).layer
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert layer(np.ones((1, 3), "float16")).dtype == "float32"
+
+
+@pytest.mark.parametrize(
+    "classes, kind, message",
+    [
+        (["a", "a"], "single", "different names"),
+        (["a"], "single", "two or more classes"),
+        (["a", "b"], "soft", "'single', 'multi', 'number'"),
+        ([], "multi", "at least one"),
+    ],
+)
+def test_wrong_arguments(classes, kind, message):
+    with pytest.raises(ValueError, match=message):
+        heads.Prediction(classes, kind)
+
+
+def test_plain_dense_has_no_contract():
+    model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
+    assert heads.output_contract(model) is None
