@@ -33,11 +33,23 @@ def main(argv=None):
     except KeyboardInterrupt:
         sys.stderr.write("mmkeras: interrupted\n")
         return 130
-    except (ValueError, OSError, ImportError) as error:
-        if arguments.debug:
+    except Exception as error:
+        message = _message(error)
+        if arguments.debug or message is None:
             raise
-        sys.stderr.write(f"mmkeras: error: {error}\n")
+        sys.stderr.write(f"mmkeras: error: {message}\n")
         return 2
+
+
+def _message(error):
+    """What to tell the user, or None where the error is a defect of ours."""
+    if isinstance(error, ValueError | OSError | ImportError):
+        return str(error)
+    if type(error).__module__.startswith("tensorflow."):
+        # tf.data wraps an error raised while rows are read, traceback and all
+        text = str(error).split("ValueError: ", 1)[-1]
+        return text.split("\nTraceback")[0].strip()
+    return None
 
 
 def parser():

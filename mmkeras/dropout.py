@@ -130,6 +130,8 @@ def copy(model, input_tensors=None, call_function=None):
     Returns:
         `keras.Model` that shares nothing with `model`.
     """
+    if input_tensors is None and hasattr(model, "operations"):
+        input_tensors = _inputs_like(model)
     twin = keras.models.clone_model(
         model,
         input_tensors=input_tensors,
@@ -139,6 +141,17 @@ def copy(model, input_tensors=None, call_function=None):
     )
     _mirror(model, twin)
     return twin
+
+
+def _inputs_like(model):
+    """Inputs called as the model's are: clone_model names them after their tensors."""
+    inputs = [x for x in model.layers if isinstance(x, keras.layers.InputLayer)]
+    names = {id(x.output): x.name for x in inputs}
+    fresh = [
+        keras.Input(batch_shape=x.shape, dtype=x.dtype, name=names.get(id(x)))
+        for x in model.inputs
+    ]
+    return keras.tree.pack_sequence_as(model.input, fresh)
 
 
 def _clone(layer):

@@ -57,7 +57,6 @@ def saved_model(
     check_pooling(pooling)
     layer = HubLayer(handle, trainable=trainable, name="module", **options)
     if contract is None:
-        # a module's graph has fixed dtypes, whatever the policy
         contract = Pixels(size, scaling, name="pixels", dtype="float32")
     tensor = tensor_input(contract, contract.kind)
     try:
@@ -111,18 +110,19 @@ class HubLayer(keras.layers.Layer):
         spec=None,
         **kwargs,
     ):
-        super().__init__(**kwargs)
+        # a module's graph has fixed dtypes, whatever the policy
+        super().__init__(**{"dtype": "float32", **kwargs})
         self.handle = os.fspath(handle)
         self.output_key = output_key
         self.signature = signature
         self.supports_jit = False  # lookup tables and string ops do not compile
-        self._module = None
+        self.module = None
         self._output_spec = None
         if spec is None:
-            self._module = _load(self.handle)
-            self._fn = _callable(self._module, self.handle, signature)
-            spec = {"variables": _variable_specs(self._module, self._fn)}
-            initial = _variables(self._module, self._fn)
+            self.module = _load(self.handle)
+            self._fn = _callable(self.module, self.handle, signature)
+            spec = {"variables": _variable_specs(self.module, self._fn)}
+            initial = _variables(self.module, self._fn)
         else:
             # the module comes with the file's assets, after the weights: an
             # optimizer must find its variables before
@@ -157,7 +157,7 @@ class HubLayer(keras.layers.Layer):
         return outputs[self.output_key]
 
     def compute_output_spec(self, inputs, training=False):
-        if self._module is None and self._output_spec is not None:
+        if self.module is None and self._output_spec is not None:
             return _from_spec(self._output_spec)
         outputs = super().compute_output_spec(inputs, training=training)
         self._output_spec = _to_spec(outputs)
@@ -202,9 +202,9 @@ class HubLayer(keras.layers.Layer):
         return cls(**config)
 
     def _require_module(self):
-        if self._module is None:
+        if self.module is None:
             self._bind(self.handle)
-        return self._module
+        return self.module
 
     def _bind(self, folder):
         """Loads the module and lets the layer's variables stand for the module's."""
@@ -220,17 +220,27 @@ class HubLayer(keras.layers.Layer):
                 )
             pairs = zip(self.module_variables, _variables(module, fn), strict=True)
             for variable, own in pairs:
-                own.assign(variable.value)
-                variable._value = own  # the variable object itself may not change:
-                # optimizers and models hold it
-        self._module, self._fn = module, fn
+                _take_over(own, variable)
+        self.module, self._fn = module, fn
+
+
+def _take_over(own, variable):
+    """Moves a `keras.Variable` onto the storage of the module's variable `own`.
+
+    Models and optimizers hold the keras.Variable and look their slots up by the id of
+    what it holds: neither may change, so `own` takes both the value and the id.
+    """
+    own.assign(variable.value)
+    own._unique_id = variable.value._unique_id
+    variable._value = own
 
 
 def _load(handle):
     """Loads a SavedModel, fetching it first where `handle` is a URL."""
     import tensorflow as tf
 
-    folder = _fetched(handle) if "://" in handle else handle
+    remote = handle.startswith(("http://", "https://"))
+    folder = _fetched(handle) if remote else handle
     if not tf.io.gfile.exists(os.path.join(folder, "saved_model.pb")):
         raise ValueError(
             f"`handle` wants the folder of a SavedModel (with saved_model.pb) or a "
@@ -247,10 +257,6 @@ def _load(handle):
 
 
 def _fetched(handle):
-    import tensorflow as tf
-
-    if tf.io.gfile.exists(os.path.join(handle, "saved_model.pb")):  # gs:// and such
-        return handle
     try:
         import tensorflow_hub
 
@@ -300,9 +306,18 @@ def _takes_training(fn):
     return False
 
 
+def _name(variable):
+    return variable.name
+
+
 def _variables(module, fn):
-    found = getattr(module, "variables", None)
-    return list(getattr(fn, "variables", []) if found is None else found)
+    """All variables: those that the module lists, or else those its function reads."""
+    listed = getattr(module, "variables", None)
+    if listed is not None:
+        return list(listed)
+    concrete = getattr(fn, "concrete_functions", [fn])
+    found = {x.ref(): x for function in concrete for x in function.variables}
+    return sorted(found.values(), key=_name)
 
 
 def _variable_specs(module, fn):

@@ -4,9 +4,13 @@ import subprocess
 import sys
 import time
 
+import pandas
 import pytest
 
 from mmkeras import cli
+from mmkeras.run import demo_data
+
+ROWS = {"train": 24, "val": 8, "test": 8}
 
 
 def run(capsys, *arguments):
@@ -52,3 +56,16 @@ def test_errors_are_one_clear_line(capsys, arguments, message):
     assert status == 2
     assert message in out.err
     assert "Traceback" not in out.err
+
+
+def test_a_broken_picture_is_named_in_one_line(tmp_path, capsys):
+    table = pandas.read_csv(demo_data.write(tmp_path, ROWS))
+    row = table.photo.first_valid_index()
+    (tmp_path / table.photo[row]).write_bytes(b"\x89PNG\r\n\x1a\nbroken")
+    flags = ["--image", "photo=mobilenetv3small:none", "--option", "photo.size=[32,32]"]
+    flags += ["--label", "label", "--out", tmp_path / "out", "--epochs", "1"]
+    status, out = run(capsys, "train", tmp_path / "table.csv", *flags)
+    assert status == 2
+    line = out.err.strip().splitlines()[-1]
+    assert f"row {row}, column 'photo', path '{tmp_path / table.photo[row]}'" in line
+    assert "PNG" in line and "on_bad_row" in line and "Traceback" not in out.err

@@ -164,6 +164,7 @@ def test_nested_models_rest_and_keep_their_flags():
     assert not twin.get_layer("a_drop").trainable
     np.testing.assert_array_equal(copy(X), model(X))
     np.testing.assert_array_equal(twin(X, training=False), inner(X, training=False))
+    twin.trainable = True  # False on a part that says False would do nothing
     copy.trainable = False
     np.testing.assert_array_equal(copy(X, training=True), copy(X))
 

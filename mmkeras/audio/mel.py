@@ -60,7 +60,8 @@ class LogMel(keras.layers.Layer):
 
     Reference:
         McFee et al. 2015, librosa. Departs: 16 kHz by default; `top_db` by example,
-        never by batch.
+        never by batch; an FFT in float32 where librosa's is float64: beside a pure tone
+        and without `top_db`, bands 110 dB and more below it differ by 0.05 to 0.4 dB.
     """
 
     def __init__(

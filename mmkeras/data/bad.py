@@ -129,6 +129,9 @@ def _label(index, row):
 def reason(error):
     """An exception's message in one line, without TensorFlow's decoration."""
     text = getattr(error, "message", None) or getattr(error, "strerror", None)
-    text = re.sub(r"\{\{.*?\}\}|\[Op:.*?\]", "", text or str(error))
+    text = text or str(error)
+    if "Detected at node" in text:  # a compiled function: the cause comes last
+        text = text.split("\n\n")[-1]
+    text = re.sub(r"\[\[.*?\]\]|\{\{.*?\}\}|\[Op:.*?\]", "", text)
     text = " ".join(text.split()) or type(error).__name__
     return text if len(text) <= 300 else text[:297] + "..."

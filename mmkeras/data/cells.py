@@ -199,7 +199,9 @@ def _read_cell(contract):
 
     if type(contract).read_cell is not ModalityInput.read_cell:
         return contract.read_cell
-    read = tf.function(contract.read, [tf.TensorSpec((), tf.string)])
+    read = tf.function(contract.read).get_concrete_function(
+        tf.TensorSpec((), tf.string)
+    )
 
     def read_cell(cell):
         if contract.cell == "file" and isinstance(cell, str):

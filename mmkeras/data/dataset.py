@@ -46,7 +46,6 @@ def from_table(
     Example:
     >>> import pandas
     >>> pixels = mm.image.Pixels((8, 8))
-    >>> png = keras.utils.array_to_img(np.zeros((8, 8, 3))).tobytes
     >>> table = pandas.DataFrame({"photo": [None, None], "label": ["cat", "dog"]})
     >>> rows = mm.data.from_table(
     ...     table, {"photo": pixels}, label="label", classes=["cat", "dog"]

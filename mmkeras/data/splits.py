@@ -22,8 +22,8 @@ def split(table, fractions=None, *, stratify=None, group=None, seed=0):
     >>> import pandas
     >>> table = pandas.DataFrame({"label": ["cat", "dog"] * 10})
     >>> parts = mm.data.split(table, {"train": 0.8, "test": 0.2}, stratify="label")
-    >>> parts["test"]["label"].value_counts().to_dict()
-    {'cat': 2, 'dog': 2}
+    >>> sorted(parts["test"]["label"])
+    ['cat', 'cat', 'dog', 'dog']
 
     Args:
         table: path or DataFrame.

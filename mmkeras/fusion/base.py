@@ -203,6 +203,28 @@ def softmax_over_present(scores, presence):
     return ops.where(presence > 0, weights, ops.zeros_like(weights))
 
 
+def product_of_present(x, presence):
+    """Product over the modalities that are there, in float32: five overflow float16.
+
+    Args:
+        x: tensor `(batch, modalities, units)`.
+        presence: tensor `(batch, modalities)` of 0 and 1.
+
+    Returns:
+        float32 tensor `(batch, units)`; ones where all are absent.
+    """
+    x = ops.cast(x, "float32")
+    x = ops.where(presence[..., None] > 0, x, ops.ones_like(x))
+    return ops.prod(x, axis=1)
+
+
+def narrowed(x, dtype):
+    """`x` as `dtype`; what float16 cannot hold becomes its largest number."""
+    if dtype == "float16":
+        x = ops.clip(x, -65504.0, 65504.0)
+    return ops.cast(x, dtype)
+
+
 def any_present(presence):
     """`(batch, 1)`: 1 where at least one modality is there."""
     return ops.max(presence, axis=1, keepdims=True)

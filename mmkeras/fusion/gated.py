@@ -25,7 +25,8 @@ class GatedFusion(Fusion):
 
     Args:
         units: Integer, width of the output.
-        per_unit: Boolean; False gives each modality one gate for all units.
+        per_unit: Boolean; False gives each modality one gate for all units: far fewer
+            weights, but it cannot tell whether two modalities agree (XOR).
         dropout: Float in [0, 1), share of the features' entries that training drops.
         normalize: None, or "layer" (see `Fusion`).
 

@@ -31,6 +31,7 @@ def demo(out, progress, seed=0, command="mmkeras demo"):
     folder = Path(out)
     progress.say(f"Writing the demo set to {folder / 'data'}.")
     table = demo_data.write(folder / "data", seed=seed)
+    keras.utils.set_random_seed(seed)
     recipe = recipe_of(table, out, seed)
     result = train(recipe, progress, command)
     best = {x: demo_data.best_accuracy(x) for x in subsets(NAMES)}

@@ -10,6 +10,15 @@ import keras
 
 from mmkeras.model import encoder as encoder_of
 from mmkeras.model import encoders as encoders_of
+from mmkeras.transfer.compiling import recompile
+
+# how names tell the block of a layer; the first that fits
+_BLOCKS = (
+    r"(.*stage_?\d+_block_?\d+)_",  # ConvNeXt
+    r"(conv\d+_block\d+)_",  # ResNet, DenseNet
+    r"([A-Za-z]+\d*[a-z]*(?:_[A-Za-z]+\d*[a-z]*)?_\d+)$",  # "dense_1", "conv_1"
+    r"((?:[A-Za-z]+\d*_)*?[A-Za-z]*_?\d+[a-z]?)_",
+)
 
 
 def freeze(model, name=None, until=None, layers=None):
@@ -20,7 +29,9 @@ def freeze(model, name=None, until=None, layers=None):
         mmkeras.transfer.freeze(model, "title", layers=slice(0, 4))
         mmkeras.transfer.freeze(model, "clip")
 
-    Compile the model after freezing: Keras decides at `compile` what trains.
+    A compiled model is compiled again, its optimizer's state carried over
+    (`recompile`). Of models that share its layers (`trunk`) and of the model around a
+    single encoder Keras knows nothing: compile those yourself.
 
     Args:
         model: a multimodal model, or an encoder (then `name` is None).
@@ -39,7 +50,7 @@ def freeze(model, name=None, until=None, layers=None):
     if until is not None and layers is not None:
         raise ValueError("`freeze` wants `until` or `layers`, not both.")
     for encoder in _chosen(model, name):
-        leaves = _leaves(encoder)
+        leaves = leaves_of(encoder)
         if until is not None:
             last = _last_of(leaves, until, encoder)
             flags = [i > last for i in range(len(leaves))]
@@ -49,7 +60,7 @@ def freeze(model, name=None, until=None, layers=None):
         else:
             flags = [False] * len(leaves)
         _apply(model, encoder, leaves, flags)
-    return model
+    return recompile(model)
 
 
 def unfreeze(model, name=None, since=None):
@@ -62,14 +73,24 @@ def unfreeze(model, name=None, since=None):
             their state.
 
     Returns:
-        `model`. Compile it again before `fit`.
+        `model`, compiled again with its optimizer's state if it was compiled.
     """
     for encoder in _chosen(model, name):
-        leaves = _leaves(encoder)
+        leaves = leaves_of(encoder)
         first = 0 if since is None else _first_of(leaves, since, encoder)
         flags = [i >= first or x.trainable for i, x in enumerate(leaves)]
         _apply(model, encoder, leaves, flags)
-    return model
+    return recompile(model)
+
+
+def train_from(model, name, first):
+    """An encoder's layers from place `first` on train, those before do not.
+
+    Does not compile again: for several changes at once.
+    """
+    encoder = encoder_of(model, name)
+    leaves = leaves_of(encoder)
+    _apply(model, encoder, leaves, [i >= first for i in range(len(leaves))])
 
 
 def refreeze(model):
@@ -80,10 +101,13 @@ def refreeze(model):
     Returns:
         `model`.
     """
-    for layer in _leaves(model):
+    before = {id(w) for w in model.trainable_weights}
+    for layer in leaves_of(model):
         if not layer.trainable:
             layer.trainable = True  # setting False on False does nothing
             layer.trainable = False
+    if before != {id(w) for w in model.trainable_weights}:
+        recompile(model)
     return model
 
 
@@ -99,11 +123,11 @@ def summary(model):
     parts = dict(encoders_of(model))
     inside = {id(w) for x in parts.values() for w in x.weights}
     learning = {id(w) for w in model.trainable_weights}
-    rows = [_row(name, x.weights, _leaves(x), learning) for name, x in parts.items()]
+    rows = [_row(name, x.weights, leaves_of(x), learning) for name, x in parts.items()]
     rest = [w for w in model.weights if id(w) not in inside]
     others = [x for x in model.layers if x not in parts.values()]
     rows.append(_row("fusion and head", rest, others, learning))
-    rows.append(_row("whole model", model.weights, _leaves(model), learning))
+    rows.append(_row("whole model", model.weights, leaves_of(model), learning))
     return pandas.DataFrame(rows).set_index("part")
 
 
@@ -114,7 +138,7 @@ def blocks(encoder):
     "layer_3", "embeddings_word" to "embeddings".
     """
     groups = {}
-    for layer in _leaves(encoder):
+    for layer in leaves_of(encoder):
         if layer.weights:
             groups.setdefault(_block(layer.name), []).append(layer)
     return groups
@@ -126,10 +150,11 @@ def is_frozen(encoder):
 
 
 def _block(name):
-    numbered = re.match(r"((?:[a-z]+\d*_)*?[a-z]*_?\d+[a-z]?)_", name)
-    if re.match(r"conv\d+_block\d+_", name):
-        numbered = re.match(r"(conv\d+_block\d+)_", name)
-    return numbered.group(1) if numbered else name.split("_")[0]
+    for pattern in _BLOCKS:
+        found = re.match(pattern, name)
+        if found:
+            return found.group(1)
+    return name.split("_")[0]
 
 
 def _chosen(model, name):
@@ -141,12 +166,12 @@ def _chosen(model, name):
         return [model]  # an encoder by itself
 
 
-def _leaves(model):
+def leaves_of(model):
     """The layers of a graph in its order, those of nested models in their place."""
     found = []
     for layer in model.layers:
         if isinstance(layer, keras.Model):
-            found += _leaves(layer)
+            found += leaves_of(layer)
         else:
             found.append(layer)
     return found
@@ -154,7 +179,10 @@ def _leaves(model):
 
 def _places(leaves, name, encoder):
     exact = [i for i, x in enumerate(leaves) if x.name == name]
-    places = exact or [i for i, x in enumerate(leaves) if x.name.startswith(name + "_")]
+    places = exact or [i for i, x in enumerate(leaves) if _block(x.name) == name]
+    places = places or [
+        i for i, x in enumerate(leaves) if x.name.startswith(name + "_")
+    ]
     if not places:
         names = [x.name for x in leaves]
         near = difflib.get_close_matches(name, [*names, *blocks(encoder)], 5, 0.5)
@@ -193,7 +221,7 @@ def _apply(model, encoder, leaves, flags):
     Setting a container's flag sets all below it, so the containers come first and the
     flags of every leaf of the whole model are put back after.
     """
-    everything = _leaves(model)
+    everything = leaves_of(model)
     before = {id(x): x.trainable for x in everything}
     before.update({id(x): flag for x, flag in zip(leaves, flags, strict=True)})
     if model is not encoder and not model.trainable:
@@ -203,6 +231,16 @@ def _apply(model, encoder, leaves, flags):
     )
     for layer in everything:
         layer.trainable = before[id(layer)]
+        hold_base(layer)
+
+
+def hold_base(layer):
+    """Where LoRA weights are in a layer, they alone train, whatever its flag set."""
+    for part in layer._flatten_layers():
+        if getattr(part, "lora_enabled", False):
+            part._kernel.trainable = False
+            if part.bias is not None:
+                part.bias.trainable = False
 
 
 def _row(part, weights, layers, learning):

@@ -1,5 +1,7 @@
 """Each fusion against its formula, written out again in numpy."""
 
+from itertools import combinations
+
 import numpy as np
 import pytest
 
@@ -31,13 +33,8 @@ def shaken(layer, features):
 
 
 def weights(layer):
-    """Weights by the last parts of their paths: 'photo_gate/kernel', 'photo_score'."""
-    found = {}
-    for w in layer.weights:
-        parts = w.path.split("/")
-        found["/".join(parts[-2:] if "_" in parts[-2] else parts[-1:])] = w.numpy()
-        found[parts[-1]] = w.numpy()
-    return found
+    """Weights by path inside the layer: 'photo_gate/kernel', 'photo_score'."""
+    return {w.path.split("/", 1)[1]: w.numpy() for w in layer.weights}
 
 
 def dense(w, name, x):
@@ -71,7 +68,7 @@ def test_concat(batch):
 
 def test_concat_with_learned_tokens(batch):
     layer = shaken(fusion.Concat(missing="token"), batch[0])
-    token = {n: weights(layer)[f"{n}_token"] for n in NAMES}
+    token = {n: weights(layer)[f"missing/{n}_token"] for n in NAMES}
     assert all(t.any() for t in token.values())
 
     def formula(names, x):
@@ -135,6 +132,121 @@ def test_gates_start_as_the_plain_mean_of_what_is_there(batch):
         return np.mean(
             [np.tanh(dense(w, f"{n}_projection", x[n])) for n in names], axis=0
         )
+
+    by_row(layer, batch, formula)
+
+
+def test_gmu(batch):
+    layer = shaken(fusion.GMU(4), batch[0])
+    w = weights(layer)
+
+    def formula(names, x):
+        return sum(
+            np.tanh(x[n] @ w[f"{n}_projection/kernel"])
+            / (1 + np.exp(-whole(x) @ w[f"{n}_gate/kernel"]))
+            for n in names
+        )
+
+    by_row(layer, batch, formula)
+
+
+@pytest.mark.parametrize(
+    "kind, combine",
+    [(fusion.Mean, np.mean), (fusion.Max, np.max), (fusion.Product, np.prod)],
+)
+def test_pointwise(batch, kind, combine):
+    layer = shaken(kind(4), batch[0])
+    w = weights(layer)
+
+    def formula(names, x):
+        return combine([dense(w, f"{n}_projection", x[n]) for n in names], axis=0)
+
+    by_row(layer, batch, formula)
+
+
+def test_film(batch):
+    layer = shaken(fusion.FiLM("photo", 4), batch[0])
+    w = weights(layer)
+
+    def formula(names, x):
+        others = [n for n in names if n != "photo"]
+        y = x.get("photo", np.zeros(5)) @ w["photo_projection/kernel"]
+        scale = 1 + sum(x[n] @ w[f"{n}_scale/kernel"] for n in others)
+        return (
+            scale * y + sum(x[n] @ w[f"{n}_shift/kernel"] for n in others) + w["bias"]
+        )
+
+    by_row(layer, batch, formula, absent=w["bias"])
+    with pytest.raises(ValueError, match=r"'foto'. Valid names: \['clip', 'photo'"):
+        fusion.FiLM("foto", 4)(batch[0])
+
+
+@pytest.mark.parametrize("width", [None, 2])
+def test_multiplicative_interactions(batch, width):
+    layer = shaken(fusion.MultiplicativeInteractions(4, width=width), batch[0])
+    w = weights(layer)
+
+    def formula(names, x):
+        if width:
+            x = {n: x[n] @ w[f"{n}_projection/kernel"] for n in names}
+        y = w["bias"] + sum(x[n] @ w[f"{n}_linear/kernel"] for n in names)
+        for a, b in combinations(names, 2):
+            tensor = w[f"{a}_{b}_pair/kernel"].reshape(len(x[a]), len(x[b]), 4)
+            y = y + np.einsum("i,iju,j->u", x[a], tensor, x[b])
+        return y
+
+    by_row(layer, batch, formula, absent=w["bias"])
+
+
+def outer(vectors):
+    product = np.ones(1)
+    for x in vectors:
+        product = np.outer(product, np.concatenate([[1.0], x])).ravel()
+    return product
+
+
+def test_tensor_fusion(batch):
+    layer = shaken(fusion.TensorFusion(4, width=None), batch[0])
+    w = weights(layer)
+
+    def formula(names, x):
+        tensor = outer([x.get(n, np.zeros(DIMS[n])) for n in NAMES])
+        return dense(w, "tensor", tensor)
+
+    by_row(layer, batch, formula, absent=formula([], {}))
+
+
+def test_tensor_fusion_refuses_a_tensor_too_large():
+    x = {n: np.ones((2, 150)) for n in "abc"}
+    with pytest.raises(ValueError, match="3,442,951 entries.*`LowRankFusion`"):
+        fusion.TensorFusion(4, width=None)(x)
+
+
+def test_low_rank_is_tensor_fusion_with_the_weights_multiplied_out(batch):
+    low = shaken(fusion.LowRankFusion(4, rank=3), batch[0])
+    w = weights(low)
+    full = fusion.TensorFusion(4, width=None)
+    full(batch[0])
+    kernel = 0
+    for r in range(3):
+        factors = []
+        for n in NAMES:  # (1 + dim, units), the constant first
+            both = np.vstack([w[f"{n}_factor/bias"], w[f"{n}_factor/kernel"]])
+            factors.append(both.reshape(-1, 3, 4)[:, r])
+        kernel = kernel + np.einsum("iu,ju,ku->ijku", *factors).reshape(-1, 4)
+    full.set_weights([kernel, w["bias"]])
+    np.testing.assert_allclose(low(*batch), full(*batch), rtol=1e-4, atol=1e-4)
+
+
+def test_factorized_bilinear(batch):
+    layer = shaken(fusion.FactorizedBilinear(4, factors=3), batch[0])
+    w = weights(layer)
+
+    def formula(names, x):
+        p = np.prod([dense(w, f"{n}_projection", x[n]) for n in names], axis=0)
+        z = p.reshape(4, 3).sum(axis=1)
+        z = z / np.sqrt(np.abs(z) + 1e-4)
+        return z / np.sqrt((z**2).sum() + 1e-6)
 
     by_row(layer, batch, formula)
 

@@ -14,6 +14,15 @@ FUSIONS = {
     "Gated": fusion.GatedFusion(4),
     "Gated one gate": fusion.GatedFusion(4, per_unit=False, dropout=0.2),
     "Gated normalized": fusion.GatedFusion(4, normalize="layer"),
+    "GMU": fusion.GMU(4),
+    "Mean": fusion.Mean(4),
+    "Max": fusion.Max(4),
+    "Product": fusion.Product(4),
+    "FiLM": fusion.FiLM("photo", 4),
+    "MultiplicativeInteractions": fusion.MultiplicativeInteractions(4, width=3),
+    "TensorFusion": fusion.TensorFusion(4, width=2),
+    "LowRankFusion": fusion.LowRankFusion(4),
+    "FactorizedBilinear": fusion.FactorizedBilinear(4),
 }
 
 

@@ -40,7 +40,8 @@ def read(raw, size):
 
 @pytest.mark.parametrize("form", ["PNG", "BMP", "WEBP"])
 def test_lossless_formats_give_their_pixels(form):
-    raw = encoded(Image.fromarray(RGB), form, **{"lossless": True} * (form == "WEBP"))
+    options = {"lossless": True} if form == "WEBP" else {}
+    raw = encoded(Image.fromarray(RGB), form, **options)
     np.testing.assert_array_equal(read(raw, (40, 30)), RGB)
 
 
@@ -121,7 +122,7 @@ def test_height_comes_first():
     picture = read(encoded(Image.fromarray(tall)), (4, 6))
     assert picture.shape == (4, 6, 3)
     np.testing.assert_array_equal(picture[0], 0)
-    np.testing.assert_array_equal(picture[-1], 255)
+    np.testing.assert_allclose(picture[-1], 255, atol=1e-3)
 
 
 def test_overshooting_kernel_stays_in_range():

