@@ -31,7 +31,7 @@ _PUBLIC = {
 }
 # modules whose layers Keras must know before it reads a `.keras` file
 _SERIALIZABLE = ("audio", "dropout", "fusion", "heads", "hub", "image", "presence")
-_SERIALIZABLE += ("text",)
+_SERIALIZABLE += ("text", "transfer")
 
 __all__ = sorted(_PUBLIC)
 

@@ -9,6 +9,8 @@ from typing import NamedTuple
 import keras
 from keras import ops
 
+from mmkeras.dropout import Dropout
+
 KINDS = ("single", "multi", "number")
 
 
@@ -35,6 +37,7 @@ class Prediction(keras.layers.Dense):
         classes: list of strings, the name of each output.
         kind: "single" (one class a row, softmax), "multi" (any number of classes a
             row, sigmoid) or "number" (regression).
+        dropout: Float in [0, 1), share of the inputs that training drops.
 
     Call arguments:
         inputs: float tensor `(batch, dim)`.
@@ -45,7 +48,7 @@ class Prediction(keras.layers.Dense):
         ValueError: unknown `kind`, an empty, repeated or missing class name.
     """
 
-    def __init__(self, classes, kind="single", **kwargs):
+    def __init__(self, classes, kind="single", dropout=0.0, **kwargs):
         if kind not in KINDS:
             raise ValueError(f"`kind` wants one of {KINDS}. Received: kind={kind!r}")
         classes = [str(x) for x in classes]
@@ -61,6 +64,11 @@ class Prediction(keras.layers.Dense):
         super().__init__(len(classes), **kwargs)
         self.classes = classes
         self.kind = kind
+        self.dropout = dropout
+        self.input_dropout = Dropout(dropout, dtype=self.dtype_policy)
+
+    def call(self, inputs, training=False):
+        return super().call(self.input_dropout(inputs, training=training))
 
     def probabilities(self, outputs):
         """Outputs as probabilities (softmax or sigmoid), or the numbers themselves."""
@@ -85,7 +93,8 @@ class Prediction(keras.layers.Dense):
         return rows
 
     def get_config(self):
-        config = {**super().get_config(), "classes": self.classes, "kind": self.kind}
+        own = {"classes": self.classes, "kind": self.kind, "dropout": self.dropout}
+        config = {**super().get_config(), **own}
         del config["units"]
         return config
 
@@ -165,7 +174,7 @@ def _names(classes):
     return [str(i) for i in range(classes)] if isinstance(classes, int) else classes
 
 
-def classification(classes):
+def classification(classes, dropout=0.0):
     """Head, loss and metrics for one class a row.
 
     Example:
@@ -175,11 +184,12 @@ def classification(classes):
 
     Args:
         classes: list of class names, or their number. Labels are the class's index.
+        dropout: Float in [0, 1), share of the fused features that training drops.
 
     Returns:
         `Head` whose layer gives logits `(batch, classes)`.
     """
-    layer = Prediction(_names(classes), "single", name="head")
+    layer = Prediction(_names(classes), "single", dropout, name="head")
     metrics = [
         keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
         MacroF1(layer.units),
@@ -188,9 +198,9 @@ def classification(classes):
     return Head(layer, keras.losses.SparseCategoricalCrossentropy(True), metrics)
 
 
-def multilabel(classes):
+def multilabel(classes, dropout=0.0):
     """Head, loss and metrics for any number of classes a row (multi-hot labels)."""
-    layer = Prediction(_names(classes), "multi", name="head")
+    layer = Prediction(_names(classes), "multi", dropout, name="head")
     metrics = [
         keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0),
         MacroF1(layer.units, threshold=0.5),
@@ -199,13 +209,14 @@ def multilabel(classes):
     return Head(layer, keras.losses.BinaryCrossentropy(from_logits=True), metrics)
 
 
-def regression(outputs=1):
+def regression(outputs=1, dropout=0.0):
     """Head, loss and metrics for numbers.
 
     Args:
         outputs: how many numbers a row, or their names.
+        dropout: Float in [0, 1), share of the fused features that training drops.
     """
-    layer = Prediction(_names(outputs), "number", name="head")
+    layer = Prediction(_names(outputs), "number", dropout, name="head")
     metrics = [
         keras.metrics.MeanAbsoluteError(name="mae"),
         keras.metrics.RootMeanSquaredError(name="rmse"),

@@ -163,6 +163,10 @@ class HubLayer(keras.layers.Layer):
         self._output_spec = _to_spec(outputs)
         return outputs
 
+    def trackables(self):
+        """What an export must keep beside variables: the module with its tables."""
+        return [self.module]
+
     def save_assets(self, dir_path):
         import tensorflow as tf
 

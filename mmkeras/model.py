@@ -112,11 +112,13 @@ def readers(model):
     return {name: contract(x) for name, x in encoders(model).items()}
 
 
-def load_model(path):
+def load_model(path, safe_mode=True):
     """Loads a `.keras` file in safe mode; what was frozen stays frozen.
 
     Args:
         path: path of a `.keras` file.
+        safe_mode: False also loads what runs code of its own, such as the SavedModel
+            inside an encoder of `mmkeras.hub`: only for files that you trust.
 
     Returns:
         The model, compiled as it was saved.
@@ -131,7 +133,7 @@ def load_model(path):
         # a model saved before its first step has an optimizer with nothing to load
         unused = "Skipping variable loading for optimizer .* saved optimizer has 2 var"
         warnings.filterwarnings("ignore", unused)
-        model = keras.models.load_model(path, safe_mode=True)
+        model = keras.models.load_model(path, safe_mode=safe_mode)
     return refreeze(model)
 
 

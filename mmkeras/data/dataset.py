@@ -31,6 +31,7 @@ def from_table(
     on_bad_row="raise",
     bad_rows=None,
     sample_weight=None,
+    rows=None,
 ):
     """Reads a table of paths, strings and labels for a model, while it trains.
 
@@ -76,6 +77,7 @@ def from_table(
             error as `tf.errors.InvalidArgumentError`.
         bad_rows: optional list, to which "absent" appends one `BadRow` a bad cell.
         sample_weight: column, or one float a row.
+        rows: optional list of integers, the rows to read, in this order; not shuffled.
 
     Returns:
         `tf.data.Dataset` of known cardinality, in the table's order without `shuffle`.
@@ -88,7 +90,7 @@ def from_table(
     frame = as_frame(table)
     contracts = readers(model)
     columns = match_columns(frame, contracts, columns)
-    extras = _extras(frame, model, label, classes, sample_weight)
+    extras = extras_of(frame, model, label, classes, sample_weight)
     bad = BadRows(on_bad_row, bad_rows, frame.index)
     root = os.fspath(root or frame.attrs.get("root") or ".")
     texts, singles, found = {}, {}, []
@@ -107,8 +109,8 @@ def from_table(
     reader = cells.RowReader(
         {name: contracts[name] for name in singles}, singles, columns, bad
     )
-    rows = _row_numbers(len(frame), shuffle, seed)
-    dataset = _read(rows, contracts, texts, reader, extras, batch_size)
+    numbers = row_numbers(len(frame), shuffle, seed, rows)
+    dataset = _read(numbers, contracts, texts, reader, extras, batch_size)
     return dataset.prefetch(-1)
 
 
@@ -126,7 +128,7 @@ def order(rows, seed, epoch):
     return np.random.default_rng([seed, epoch]).permutation(rows)
 
 
-def _extras(frame, model, label, classes, sample_weight):
+def extras_of(frame, model, label, classes, sample_weight):
     """What stands behind the inputs in each element: (), (label,) or with weight."""
     if label is None:
         if sample_weight is not None or classes is not None:
@@ -139,9 +141,12 @@ def _extras(frame, model, label, classes, sample_weight):
     return labels, {x: weight for x in labels} if isinstance(labels, dict) else weight
 
 
-def _row_numbers(count, shuffle, seed):
+def row_numbers(count, shuffle, seed, chosen=None):
+    """Row numbers as a dataset: the chosen ones, all in order, or shuffled anew."""
     import tensorflow as tf
 
+    if chosen is not None:
+        return tf.data.Dataset.from_tensor_slices(np.asarray(chosen, "int64"))
     if not shuffle:
         return tf.data.Dataset.range(count)
     passes = itertools.count()

@@ -12,6 +12,9 @@ from mmkeras.fusion import checks
 
 # A score that softmax turns into exactly 0, and that float16 can still hold.
 ABSENT_SCORE = -3e4
+NORMALIZE = (None, "layer", "length")
+# long enough for tanh to bend, short enough for it to tell values apart
+_LENGTH = 3.0
 
 
 class Fusion(keras.layers.Layer):
@@ -27,9 +30,10 @@ class Fusion(keras.layers.Layer):
 
     Args:
         dropout: Float in [0, 1), share of the features' entries that training drops.
-        normalize: None, or "layer": brings each feature to mean 0 and variance 1 over
-            its entries, example by example. For encoders whose features differ much in
-            size; it has no weights.
+        normalize: None; "layer": brings each feature to mean 0 and variance 1 over
+            its entries, example by example; or "length": to mean 0 and Euclidean
+            length 3, so that a wide feature is not louder than a narrow one. For
+            encoders whose features differ much in size or width; neither has weights.
 
     Call arguments:
         features: dict, modality -> float tensor `(batch, dim)`; dims may differ. Where
@@ -50,9 +54,10 @@ class Fusion(keras.layers.Layer):
 
     def __init__(self, dropout=0.0, normalize=None, **kwargs):
         super().__init__(**kwargs)
-        if normalize not in (None, "layer"):
+        if normalize not in NORMALIZE:
             raise ValueError(
-                f"`normalize` wants None or 'layer'. Received: normalize={normalize!r}"
+                f"`normalize` wants one of {NORMALIZE}. "
+                f"Received: normalize={normalize!r}"
             )
         if not 0 <= dropout < 1:
             raise ValueError(
@@ -138,8 +143,10 @@ class Fusion(keras.layers.Layer):
         return {"tokens": _blank(tokens, mask[..., None] > 0), "mask": mask}
 
     def _regularise(self, x):
-        if self.normalize == "layer":
+        if self.normalize:
             x = _standardise(x)
+        if self.normalize == "length":
+            x = x * (_LENGTH / x.shape[-1] ** 0.5)
         return self.feature_dropout(x) if self.dropout else x
 
     # -- for subclasses ---------------------------------------------------------------

@@ -65,14 +65,15 @@ class TensorFusion(Fusion):
         self.reduce = {}
         if self.width:
             self.reduce = self.dense_each("projection", self.width, use_bias=False)
-        self.map = self.dense("tensor", size, self.units)
+        self.map = self.dense("tensor", size, self.units, dtype="float32")
 
     def outer(self, features):
-        """The flattened outer product, `(batch, prod (width + 1))`."""
+        """The flattened outer product, `(batch, prod (width + 1))`, float32."""
         product = None
         for name in self.names:
             x = features[name]
-            x = with_one(self.reduce[name](x) if self.reduce else x)
+            x = self.reduce[name](x) if self.reduce else x
+            x = with_one(ops.cast(x, "float32"))  # five overflow float16
             if product is None:
                 product = x
                 continue
@@ -81,7 +82,7 @@ class TensorFusion(Fusion):
         return product
 
     def fuse(self, features, presence):
-        return self.map(self.outer(features))
+        return narrowed(self.map(self.outer(features)), self.compute_dtype)
 
     def get_config(self):
         own = {"units": self.units, "width": self.width}

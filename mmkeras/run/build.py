@@ -131,4 +131,10 @@ def _function(module, name, kind):
     return getattr(module, name)
 
 
-_NOT_ENCODERS = ("from_model", "wordpiece_vocabulary", "encode_wav", "decode_wav")
+_NOT_ENCODERS = (
+    "network",
+    "from_model",
+    "wordpiece_vocabulary",
+    "encode_wav",
+    "decode_wav",
+)

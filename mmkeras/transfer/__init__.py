@@ -1,6 +1,26 @@
-"""Transfer: freezing, feature caching and the trunk behind the encoders."""
+"""Transfer: freezing, unfreezing, rates by layer, LoRA, features and the trunk."""
 
+from mmkeras.transfer.adam import Adam, AdamW
+from mmkeras.transfer.compiling import recompile
 from mmkeras.transfer.features import cache_features, trunk
 from mmkeras.transfer.freezing import freeze, refreeze, summary, unfreeze
+from mmkeras.transfer.lora import enable_lora, merge_lora
+from mmkeras.transfer.rates import LayerwiseOptimizer, layerwise_rates
+from mmkeras.transfer.unfreezing import GradualUnfreezing
 
-__all__ = ["cache_features", "freeze", "refreeze", "summary", "trunk", "unfreeze"]
+__all__ = [
+    "Adam",
+    "AdamW",
+    "GradualUnfreezing",
+    "LayerwiseOptimizer",
+    "cache_features",
+    "enable_lora",
+    "freeze",
+    "layerwise_rates",
+    "merge_lora",
+    "recompile",
+    "refreeze",
+    "summary",
+    "trunk",
+    "unfreeze",
+]

@@ -26,6 +26,7 @@ class _Late:
     def build(self, var_list):
         if self.joined_by and not self.built:
             self.joined = [self.joined_by.get(id(x), 0) for x in var_list]
+            self.joined_by = {}
         super().build(var_list)
 
     def update_step(self, gradient, variable, learning_rate):

@@ -150,7 +150,7 @@ def _unbuilt_multi(optimizer):
 
 def _note_newcomers(optimizer, twin, variables):
     """Tells a new Adam at which step each of its variables joined."""
-    old, steps = _plain(optimizer), int(optimizer.iterations)
+    old, steps = _plain(optimizer), int(_value(optimizer.iterations))
     known = {id(x): y for y in old for x in y._trainable_variables}
     joined = {id(x): _joined(known.get(id(x)), x, steps) for x in variables}
     newcomers = [x for x in variables if id(x) not in known]
@@ -193,7 +193,7 @@ def _carry(old, new):
         if source.built:
             _copy_scalars(_scalars(source), _scalars(target), old)
         else:  # no variable of it trained: the clock is that of the others
-            target._iterations.assign(old._iterations)
+            target._iterations.assign(_value(old._iterations))
         for variable, own in _slots_by_variable(target).items():
             _copy_slots(slots.get(variable), own)
 
@@ -246,7 +246,7 @@ def _copy_scalars(sources, targets, optimizer):
             f"Compile the model again yourself with a new optimizer."
         )
     for source, target in zip(sources, targets, strict=True):
-        target.assign(source)
+        target.assign(_value(source))
 
 
 def _copy_slots(old, new):
@@ -256,6 +256,10 @@ def _copy_slots(old, new):
         if not name or slot is None:
             continue
         if old is not None:
-            slot.assign(old[name])
+            slot.assign(_value(old[name]))
         elif name == "_model_variables_moving_average":
-            slot.assign(variable)  # Keras' average begins at the first step of all
+            slot.assign(_value(variable))  # Keras' begins at step 0 of all
+
+
+def _value(variable):
+    return keras.ops.convert_to_numpy(variable)  # under replicas it holds several

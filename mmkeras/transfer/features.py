@@ -1,11 +1,16 @@
 """Feature transfer: run frozen encoders once, train what is behind them many times."""
 
+import os
+
 import keras
 import numpy as np
+import pandas
 
+from mmkeras.data.dataset import from_table
 from mmkeras.modality import contract, tensor_input
 from mmkeras.model import encoders, fusion
 from mmkeras.presence import ModalityDropout
+from mmkeras.transfer.cache import Cache, forward, length
 from mmkeras.transfer.freezing import is_frozen
 
 
@@ -47,21 +52,76 @@ def trunk(model, cached=None):
     return keras.Model(inputs, outputs, name=f"{model.name}_trunk")
 
 
-def cache_features(model, dataset, cached=None):
-    """Runs the frozen encoders once over a dataset, in memory.
+def cache_features(
+    model,
+    data,
+    directory=None,
+    cached=None,
+    *,
+    batch_size=32,
+    shard_rows=1024,
+    progress=None,
+    **table,
+):
+    """Runs the frozen encoders once over a table or dataset: feature transfer.
+
+    With a `directory` the features stay on disk, found by the content of encoder and
+    cell: the next call computes only what is new, a killed one goes on where it
+    was, and a changed weight, contract option, file or string is a new feature.
+
+    Example:
+        features = mmkeras.transfer.cache_features(
+            model, "products.csv", ".cache/features", label="kind"
+        )
+        trunk = mmkeras.transfer.trunk(model)
+        trunk.compile("adam", loss, steps_per_execution=16)
+        trunk.fit(features.dataset(batch_size=32, shuffle=True), epochs=20)
 
     Args:
         model: a multimodal model.
-        dataset: batched `tf.data.Dataset` of `(inputs, label[, weight])` or inputs.
+        data: a table (path or DataFrame), of which with a `directory` only the cells
+            that are new are read; or batches `(inputs, label[, weight])` or inputs,
+            such as a `tf.data.Dataset`, read to their end to be recognised.
+        directory: optional path; several models may share one.
         cached: modalities to encode; default: the frozen ones.
+        batch_size: Integer, rows of a table (with a directory, of a dataset too) that
+            an encoder takes at once.
+        shard_rows: Integer, rows in a file: the most work that a kill can cost, beside
+            60 s.
+        progress: optional object with `track(items, total, label)`, which yields the
+            items, such as the command line's.
+        **table: for a table, `label`, `classes`, `columns`, `root`, `on_bad_row`,
+            `bad_rows` and `sample_weight`, as `mmkeras.data.from_table` takes them.
 
     Returns:
-        `(inputs, label[, weight])` (or inputs alone) of numpy arrays, the inputs those
-        of `trunk(model, cached)`, rows in the dataset's order.
+        Without a directory, `(inputs, label[, weight])` (or inputs alone) of numpy
+        arrays in memory, the inputs those of `trunk(model, cached)`, rows in order.
+        With one, `mmkeras.transfer.Features`: `.dataset()` streams the same from disk,
+        `.arrays()` gives it in memory.
+
+    Raises:
+        ValueError: an unknown modality, no batch, or what `from_table` refuses.
+        RuntimeError: a file changed while it was read.
     """
     names = _cached(model, cached)
+    track = progress.track if progress else _untracked
+    is_table = isinstance(data, str | os.PathLike | pandas.DataFrame)
+    if table and not is_table:
+        raise TypeError(
+            f"{sorted(table)} are for a table, a path or DataFrame. "
+            f"Received: `data` of type {type(data).__name__}"
+        )
+    if directory is not None:
+        cache = Cache(model, names, directory, batch_size, shard_rows, track)
+        return cache.of_table(data, **table) if is_table else cache.of_dataset(data)
+    if is_table:
+        data = from_table(data, model, batch_size=batch_size, **table)
+    return _in_memory(model, track(data, length(data), "Encoding"), names)
+
+
+def _in_memory(model, dataset, names):
     parts = encoders(model)
-    run = {name: _forward(parts[name]) for name in names}
+    run = {name: forward(parts[name]) for name in names}
     batches = []
     for batch in dataset:
         batch = batch if isinstance(batch, tuple) else (batch,)
@@ -73,6 +133,10 @@ def cache_features(model, dataset, cached=None):
         raise ValueError("`dataset` wants at least one batch. Received: none.")
     joined = keras.tree.map_structure(lambda *x: np.concatenate(x), *batches)
     return joined if len(joined) > 1 else joined[0]
+
+
+def _untracked(items, total, label):
+    return items
 
 
 def _cached(model, cached):
@@ -104,16 +168,3 @@ def _flat(name, feature):
     if not isinstance(feature, dict):
         return {name: feature}
     return {f"{name}_{key}": value for key, value in feature.items()}
-
-
-def _forward(encoder):
-    """The encoder as one compiled function, as predict runs it."""
-
-    def call(x):
-        return encoder(x, training=False)
-
-    if keras.backend.backend() != "tensorflow":
-        return call
-    import tensorflow as tf
-
-    return tf.function(call, reduce_retracing=True)

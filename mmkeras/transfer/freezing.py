@@ -106,6 +106,7 @@ def refreeze(model):
         if not layer.trainable:
             layer.trainable = True  # setting False on False does nothing
             layer.trainable = False
+        hold_base(layer)
     if before != {id(w) for w in model.trainable_weights}:
         recompile(model)
     return model
@@ -140,7 +141,7 @@ def blocks(encoder):
     groups = {}
     for layer in leaves_of(encoder):
         if layer.weights:
-            groups.setdefault(_block(layer.name), []).append(layer)
+            groups.setdefault(block_of(layer.name), []).append(layer)
     return groups
 
 
@@ -149,7 +150,7 @@ def is_frozen(encoder):
     return not encoder.trainable_weights
 
 
-def _block(name):
+def block_of(name):
     for pattern in _BLOCKS:
         found = re.match(pattern, name)
         if found:
@@ -179,7 +180,7 @@ def leaves_of(model):
 
 def _places(leaves, name, encoder):
     exact = [i for i, x in enumerate(leaves) if x.name == name]
-    places = exact or [i for i, x in enumerate(leaves) if _block(x.name) == name]
+    places = exact or [i for i, x in enumerate(leaves) if block_of(x.name) == name]
     places = places or [
         i for i, x in enumerate(leaves) if x.name.startswith(name + "_")
     ]
@@ -241,6 +242,10 @@ def hold_base(layer):
             part._kernel.trainable = False
             if part.bias is not None:
                 part.bias.trainable = False
+            down = part.lora_kernel_a
+            if not keras.ops.convert_to_numpy(down).any():
+                # from a file, where both are zero and so would learn nothing
+                down.assign(keras.initializers.HeUniform()(down.shape))
 
 
 def _row(part, weights, layers, learning):

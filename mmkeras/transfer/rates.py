@@ -41,7 +41,7 @@ def layerwise_rates(model, optimizer, decay=0.9, rates=None):
     >>> optimizer = mmkeras.transfer.layerwise_rates(
     ...     model, keras.optimizers.AdamW(1e-3), decay=0.5, rates={"scan": 1e-5}
     ... )
-    >>> for name, rate in optimizer.rates().items():
+    >>> for name, rate in optimizer.learning_rates().items():
     ...     print(f"{name} {rate:.2e}")
     fusion and head 1.00e-03
     photo/block1 5.00e-04
@@ -107,11 +107,11 @@ class LayerwiseOptimizer(keras.optimizers.MultiOptimizer):
         self.names = list(names)
         self.places = places
         self.decay = decay
-        self.given_rates = rates
+        self.rates = rates
         self.place_by = {}  # variable's id -> group, for a build to come
         self._chosen = chosen
 
-    def rates(self):
+    def learning_rates(self):
         """Group's name -> its learning rate now."""
         return {
             name: float(keras.ops.convert_to_numpy(x.learning_rate))
@@ -122,6 +122,7 @@ class LayerwiseOptimizer(keras.optimizers.MultiOptimizer):
         if not self.built:
             if self.place_by:
                 self.places = [self.place_by.get(id(x), 0) for x in var_list]
+                self.place_by = {}
             self._chosen.places = {
                 id(x): i for x, i in zip(var_list, self.places, strict=True)
             }
@@ -130,7 +131,7 @@ class LayerwiseOptimizer(keras.optimizers.MultiOptimizer):
     def unbuilt(self, model):
         """The same groups for a model in which other layers train."""
         twin = layerwise_rates(
-            model, unbuilt(self.optimizers[0]), self.decay, self.given_rates
+            model, unbuilt(self.optimizers[0]), self.decay, self.rates
         )
         for rate, x in zip(twin.optimizers, self.optimizers, strict=True):
             copy_exclusions(x, rate)
@@ -144,8 +145,8 @@ class LayerwiseOptimizer(keras.optimizers.MultiOptimizer):
             "names": self.names,
             "places": self.places and list(self.places),
             "decay": self.decay,
-            "rates": self.given_rates
-            and {name: serialize(x) for name, x in self.given_rates.items()},
+            "rates": self.rates
+            and {name: serialize(x) for name, x in self.rates.items()},
             "name": self.name,
         }
 

@@ -82,7 +82,7 @@ def test_presence_of_some_modalities_leaves_the_others_present():
 @pytest.mark.parametrize(
     "make, match",
     [
-        (lambda: Concat(normalize="batch"), "`normalize` wants None or 'layer'"),
+        (lambda: Concat(normalize="batch"), "`normalize` wants one of .*'layer'"),
         (lambda: Concat(missing="mean"), "`missing` wants 'zeros' or 'token'"),
         (lambda: Add(0), "`units` wants a positive integer"),
         (lambda: Add(2.5), "`units` wants a positive integer"),

@@ -1,0 +1,54 @@
+"""Script: gradual unfreezing on one device and on two replicas, into FOLDER.
+
+python -m tests.transfer.release_on_replicas FOLDER
+
+Leaves the trained weights in 1.npz and 2.npz.
+"""
+
+import contextlib
+import sys
+from pathlib import Path
+
+
+def main(folder):
+    import tensorflow as tf
+
+    (cpu,) = tf.config.list_physical_devices("CPU")
+    two = [tf.config.LogicalDeviceConfiguration()] * 2
+    tf.config.set_logical_device_configuration(cpu, two)
+    strategy = tf.distribute.MirroredStrategy(
+        ["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice()
+    )
+    _train(contextlib.nullcontext(), Path(folder) / "1.npz")
+    _train(strategy.scope(), Path(folder) / "2.npz")
+
+
+def _train(scope, path):
+    import keras
+    import numpy as np
+
+    from mmkeras import transfer
+    from tests.transfer.test_rates import network
+
+    keras.utils.set_random_seed(0)
+    with scope:
+        model = network()
+        optimizer = keras.optimizers.Adam(0.01)
+        optimizer = transfer.layerwise_rates(model, optimizer, decay=0.5)
+        model.compile(optimizer, "mse")
+    rng = np.random.default_rng(0)
+    rows = {"left": rng.normal(size=(16, 3)), "left_present": np.ones(16)}
+    model.fit(
+        rows,
+        rng.normal(size=(16, 2)),
+        batch_size=8,
+        epochs=4,
+        shuffle=False,
+        verbose=0,
+        callbacks=[transfer.GradualUnfreezing()],
+    )
+    np.savez(path, *model.get_weights())
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])
