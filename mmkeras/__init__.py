@@ -28,10 +28,11 @@ _PUBLIC = {
     "load_model": "model",
     "multimodal": "model",
     "readers": "model",
+    "standardize": "",
 }
 # modules whose layers Keras must know before it reads a `.keras` file
 _SERIALIZABLE = ("audio", "dropout", "fusion", "heads", "hub", "image", "presence")
-_SERIALIZABLE += ("text", "transfer")
+_SERIALIZABLE += ("standardize", "text", "transfer")
 
 __all__ = sorted(_PUBLIC)
 

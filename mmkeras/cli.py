@@ -17,8 +17,14 @@ _TRAIN_FLAGS = (
     ("learning-rate", float, "of the first stage"),
     ("finetune-learning-rate", float, "of the second stage"),
     ("weight-decay", float, "AdamW's"),
+    ("schedule", str, "of the learning rate: constant, or cosine to 0"),
+    ("head-dropout", float, "share of the fused features that training drops"),
     ("modality-dropout", float, "probability of hiding a modality in training"),
-    ("patience", int, "epochs without a better validation loss before it stops"),
+    (
+        "patience",
+        int,
+        "epochs without a better validation loss before it stops; 0: never",
+    ),
     ("seed", int, "of everything random"),
     ("on-bad-row", str, "raise, or absent: an unreadable cell is a missing modality"),
 )

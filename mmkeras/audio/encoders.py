@@ -13,6 +13,7 @@ from mmkeras.audio.mfcc import MFCC
 from mmkeras.audio.waveform import ClipLength, Waveform
 from mmkeras.dropout import Dropout
 from mmkeras.modality import tensor_input
+from mmkeras.standardize import Standardize
 
 _POOLINGS = ("mean", None)
 #: Dilation of each convolution: 15 frames, half a second, are seen at the end.
@@ -130,6 +131,7 @@ def mfcc_statistics(
     seconds=2.0,
     num_coefficients=20,
     front_end=None,
+    standardize=False,
     name="mfcc_statistics",
 ):
     """Mean and deviation of MFCC and of their slopes: the classical road, no weights.
@@ -145,12 +147,14 @@ def mfcc_statistics(
         num_coefficients: Integer, coefficients a frame.
         front_end: optional `MFCC` or `LogMel` layer in place of
             `MFCC(sampling_rate, num_coefficients)`.
+        standardize: True ends in a `Standardize` layer, whose columns
+            `mmkeras.transfer.adapt` scales by the training rows.
         name: name of the model.
 
     Returns:
         `keras.Model` with the input "wave" `(batch, samples)` and the output
         `(batch, 4 * num_coefficients)`: means, deviations, means of the slopes,
-        deviations of the slopes, over the valid frames; not scaled.
+        deviations of the slopes, over the valid frames.
 
     Raises:
         ValueError: a front end of another rate.
@@ -161,7 +165,10 @@ def mfcc_statistics(
         FrameStatistics(deviation=True, name="statistics")(x, mask),
         FrameStatistics(deviation=True, name="delta_statistics")(slope, mask),
     ]
-    return keras.Model(wave, keras.layers.Concatenate(name="vector")(parts), name=name)
+    vector = keras.layers.Concatenate(name="vector")(parts)
+    if standardize:
+        vector = Standardize(name="standardize")(vector)
+    return keras.Model(wave, vector, name=name)
 
 
 def _features(sampling_rate, seconds, num_coefficients, front_end):

@@ -80,9 +80,9 @@ def fusions():
     return found
 
 
-def head(task, classes):
+def head(task, classes, dropout=0.0):
     """`heads.Head` for a task of the recipe."""
-    return _HEADS[task](classes)
+    return _HEADS[task](classes, dropout=dropout)
 
 
 def _image(source, _):

@@ -10,6 +10,7 @@ from pathlib import Path
 
 KINDS = ("image", "text", "audio")
 TASKS = ("classification", "multilabel", "regression")
+SCHEDULES = ("constant", "cosine")
 BAD_ROWS = ("raise", "absent")
 
 
@@ -56,6 +57,8 @@ class Recipe:
     learning_rate: float = 1e-3
     finetune_learning_rate: float = 2e-5
     weight_decay: float = 1e-2
+    schedule: str = "constant"
+    head_dropout: float = 0.0
     modality_dropout: float = 0.1
     patience: int = 8
     seed: int = 0
@@ -65,12 +68,13 @@ class Recipe:
     def __post_init__(self):
         _choice("task", self.task, TASKS)
         _choice("on_bad_row", self.on_bad_row, BAD_ROWS)
+        _choice("schedule", self.schedule, SCHEDULES)
         if not self.sources:
             raise ValueError(
                 "A recipe wants at least one modality: --image, --text or --audio "
                 "NAME=ENCODER, or a table [image.NAME] in the TOML file."
             )
-        for name in ("epochs", "batch_size", "patience"):
+        for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(
                     f"`{name}` wants 1 or more. Received: {getattr(self, name)}"

@@ -49,12 +49,13 @@ def train(recipe, progress=None, command="mmkeras train"):
     keras.utils.set_random_seed(recipe.seed)
     parts = split(recipe)
     columns = {name: x.column or name for name, x in recipe.sources.items()}
-    head = build.head(recipe.task, classes(recipe, parts))
+    head = build.head(recipe.task, classes(recipe, parts), recipe.head_dropout)
     model = assemble(recipe, head, parts["train"], columns)
     progress.say(transfer.summary(model).to_string())
 
     bad = []
     rows = _Rows(recipe, model, parts, columns, bad, progress)
+    rows.adapt()
     history = _fit_head(model, head, rows, recipe, progress)
     if recipe.finetune_epochs:
         _join(history, _finetune(model, head, rows, recipe, progress))
@@ -138,8 +139,13 @@ def assemble(recipe, head, train_rows, columns):
     return model
 
 
-def compile_for(model, head, learning_rate, weight_decay=0.0):
-    """Compiles with AdamW; biases and norms do not decay."""
+def compile_for(model, head, learning_rate, weight_decay=0.0, steps=None):
+    """Compiles with AdamW; biases and norms do not decay.
+
+    With `steps` the rate falls to 0 over them by a cosine.
+    """
+    if steps:
+        learning_rate = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
     optimizer = keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     metrics = [x.__class__.from_config(x.get_config()) for x in head.metrics]
@@ -153,13 +159,15 @@ class _Rows:
         self.recipe, self.model, self.parts = recipe, model, parts
         self.columns, self.bad_rows, self.progress = columns, bad_rows, progress
 
-    def stream(self, part, shuffle=False):
-        """Batches read from the files."""
+    def stream(self, part, shuffle=False, model=None):
+        """Batches read from the files; `model` may be a dict of some contracts."""
+        model = model or self.model
+        names = readers(model)
         return data.from_table(
             self.parts[part],
-            self.model,
-            label=self.recipe.label,
-            columns=self.columns,
+            model,
+            label=None if isinstance(model, dict) else self.recipe.label,
+            columns={name: self.columns[name] for name in names},
             batch_size=self.recipe.batch_size,
             shuffle=shuffle,
             seed=self.recipe.seed,
@@ -177,6 +185,22 @@ class _Rows:
         )
         return transfer.cache_features(self.model, batches)
 
+    def steps(self, epochs):
+        """Steps of a stage where the rate falls by a cosine, else None."""
+        if self.recipe.schedule != "cosine":
+            return None
+        return epochs * math.ceil(len(self.parts["train"]) / self.recipe.batch_size)
+
+    def adapt(self):
+        """Sets the `Standardize` layers by the training rows."""
+        names = transfer.to_adapt(self.model)
+        if names:
+            found = {
+                name: x for name, x in readers(self.model).items() if name in names
+            }
+            stream = self.stream("train", model=found)
+            transfer.adapt(self.model, stream)
+
     def fit_in_memory(self):
         """Whether the tensors of the encoders that train fit the memory budget."""
         wide = sum(
@@ -191,19 +215,23 @@ def _fit_head(model, head, rows, recipe, progress):
     """Fits all that is not frozen, on features where rows fit in memory."""
     if not rows.fit_in_memory():
         progress.say("Training on rows read in every epoch.")
-        compile_for(model, head, recipe.learning_rate, recipe.weight_decay)
+        steps = rows.steps(recipe.epochs)
+        compile_for(model, head, recipe.learning_rate, recipe.weight_decay, steps)
         train = rows.stream("train", shuffle=True)
         return _fit(model, train, rows.stream("val"), recipe, recipe.epochs, progress)
     train, val = rows.features("train"), rows.features("val")
     part = transfer.trunk(model)
-    compile_for(part, head, recipe.learning_rate, recipe.weight_decay)
+    steps = rows.steps(recipe.epochs)
+    compile_for(part, head, recipe.learning_rate, recipe.weight_decay, steps)
     progress.say(f"Training {part.count_params():,} parameters on cached features.")
     return _fit(part, _batches(train, recipe), val, recipe, recipe.epochs, progress)
 
 
 def _finetune(model, head, rows, recipe, progress):
     transfer.unfreeze(model)
-    compile_for(model, head, recipe.finetune_learning_rate, recipe.weight_decay)
+    steps = rows.steps(recipe.finetune_epochs)
+    rate = recipe.finetune_learning_rate
+    compile_for(model, head, rate, recipe.weight_decay, steps)
     progress.say("Fine-tuning the whole model end to end.")
     train = rows.stream("train", shuffle=True)
     val = rows.stream("val")
@@ -219,13 +247,16 @@ def _batches(arrays, recipe):
 
 
 def _fit(model, train, val, recipe, epochs, progress):
-    stop = keras.callbacks.EarlyStopping(
-        "val_loss", patience=recipe.patience, restore_best_weights=True
-    )
+    callbacks = []
+    if recipe.patience:
+        stop = keras.callbacks.EarlyStopping(
+            "val_loss", patience=recipe.patience, restore_best_weights=True
+        )
+        callbacks.append(stop)
     kwargs = {"validation_data": val, "epochs": epochs, "verbose": 0}
     kwargs["shuffle"] = False  # the datasets shuffle themselves
     with progress.epochs(epochs) as callback:
-        history = model.fit(train, callbacks=[stop, callback], **kwargs)
+        history = model.fit(train, callbacks=[*callbacks, callback], **kwargs)
     return {key: list(map(float, x)) for key, x in history.history.items()}
 
 
