@@ -152,6 +152,8 @@ def _train(arguments, command):
 
     result = train(recipe, Progress(), command)
     _print(result.report)
+    if result.bad_rows:
+        _print(f"{len(result.bad_rows)} cells could not be read: taken as missing.")
     _print(f"Written: {result.folder}/model.keras, card.md, report.csv, plots")
 
 

@@ -40,7 +40,6 @@ def encoder_digest(encoder):
     Two builds of the same encoder agree, and so does one that was saved and loaded.
 
     Example:
-    >>> import numpy as np
     >>> pixels = mm.image.Pixels((8, 8))
     >>> image = mm.modality.tensor_input(pixels, "image")
     >>> encoder = keras.Model(image, keras.layers.Dense(2)(pixels(image)))
