@@ -1,11 +1,12 @@
 # make demo: train on the embedded data.  make test: the test suite.
+# make test-slow: what takes longer (every network family, replicas, JAX, the README).
 # make assets: real data and weights for the examples.  make stamps: the real run.
 PYTHON ?= python3
 VENV := .venv
 CACHE := .cache
 PY := $(VENV)/bin/python
 
-.PHONY: demo test assets stamps lint clean
+.PHONY: demo test test-slow assets stamps lint clean
 
 demo: $(VENV)/.cli
 	$(VENV)/bin/mmkeras demo
@@ -13,7 +14,10 @@ demo: $(VENV)/.cli
 test: $(VENV)/.test
 	$(PY) -m ruff check mmkeras tests examples benchmarks
 	$(PY) -m ruff format --check mmkeras tests examples benchmarks
-	$(PY) -m pytest
+	$(PY) -m pytest -m "not slow"
+
+test-slow: $(VENV)/.test
+	$(PY) -m pytest -m slow
 
 assets: $(VENV)/.test
 	$(PY) examples/stamps/assets.py --cache $(CACHE)

@@ -50,7 +50,8 @@ def main(argv=None):
 def _message(error):
     """What to tell the user, or None where the error is a defect of ours."""
     if isinstance(error, ValueError | OSError | ImportError):
-        return str(error)
+        hint = " On the command line: --trust." * ("safe_mode=False" in str(error))
+        return f"{error}{hint}"
     if type(error).__module__.startswith("tensorflow."):
         # tf.data wraps an error raised while rows are read, traceback and all
         text = str(error).split("ValueError: ", 1)[-1]
@@ -77,18 +78,35 @@ def parser():
     for command, run in ((evaluate, _evaluate), (predict, _predict)):
         command.add_argument("model", metavar="MODEL", help=".keras file or folder")
         command.add_argument("table", metavar="TABLE")
-        command.add_argument("--part", help="only rows whose column split says this")
-        command.add_argument("--batch-size", type=int, default=32)
+        command.add_argument("--part", help="only rows whose split column says this")
+        command.add_argument("--batch-size", type=_positive, default=32)
         command.add_argument("--on-bad-row", default="raise")
+        _trust(command)
         command.set_defaults(run=run)
     export = commands.add_parser("export", help="write a SavedModel")
     export.add_argument("model", metavar="MODEL", help=".keras file or folder")
     export.add_argument("--out", help="version folder; default: the next number")
+    _trust(export)
     export.set_defaults(run=_export)
     table = commands.add_parser("encoders", help="every encoder and when to choose it")
     table.add_argument("--kind", choices=("image", "text", "audio"))
     table.set_defaults(run=_encoders)
     return top
+
+
+def _positive(text):
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"wants 1 or more. Received: {text}")
+    return number
+
+
+def _trust(command):
+    command.add_argument(
+        "--trust",
+        action="store_true",
+        help="load the SavedModel inside a hub encoder: it runs code of its own",
+    )
 
 
 def _train_parser(commands):
@@ -176,6 +194,7 @@ def _evaluate(arguments, command):
         part=arguments.part,
         on_bad_row=arguments.on_bad_row,
         batch_size=arguments.batch_size,
+        trust=arguments.trust,
     )
     _print(report)
 
@@ -192,6 +211,7 @@ def _predict(arguments, command):
         part=arguments.part,
         on_bad_row=arguments.on_bad_row,
         batch_size=arguments.batch_size,
+        trust=arguments.trust,
         progress=Progress(),
     )
     _print(f"Written: {arguments.out} ({len(rows)} rows)")
@@ -201,7 +221,7 @@ def _export(arguments, command):
     _quiet()
     from mmkeras.run import apply
 
-    _print(apply.export_model(arguments.model, arguments.out))
+    _print(apply.export_model(arguments.model, arguments.out, arguments.trust))
 
 
 def _encoders(arguments, command):

@@ -140,7 +140,7 @@ class _Target:
 
     def _single(self, values):
         names = self.classes
-        texts = values.map(_text)
+        texts = values.map(class_name)
         if names is None and (self.width is None or not self._strings(values).all()):
             return self._ids(values)
         if names is None:
@@ -158,7 +158,7 @@ class _Target:
         if self._strings(values).any() and self.width is None:
             raise ValueError(
                 f"Column '{self.column}' holds strings: pass `classes`, the list of "
-                f"class names. Found: {sorted(set(values.map(_text)))[:20]}"
+                f"class names. Found: {sorted(set(values.map(class_name)))[:20]}"
             )
         count = len(names) if names else self.width
         wrong = ~(numbers >= 0) | (numbers % 1 != 0)
@@ -204,7 +204,7 @@ class _Target:
 
     def _multi(self, values):
         """Multi-hot rows from "a|b" strings or lists of names."""
-        rows = [_several(x) for x in values]
+        rows = [class_names(x) for x in values]
         names = self.classes
         if names is None:
             names = self._found({name for row in rows for name in row})
@@ -265,17 +265,17 @@ class _Target:
         return rows_text(np.flatnonzero(wrong), self.frame.index)
 
 
-def _text(value):
+def class_name(value):
     """A label as a class name: 3.0 is "3"."""
     if isinstance(value, float | np.floating) and float(value).is_integer():
         value = int(value)
     return str(value)
 
 
-def _several(cell):
+def class_names(cell):
     """The class names in one cell."""
-    parts = cell if _is_list(cell) else str(_text(cell)).split("|")
-    return [x for x in (_text(part).strip() for part in parts) if x]
+    parts = cell if _is_list(cell) else str(class_name(cell)).split("|")
+    return [x for x in (class_name(part).strip() for part in parts) if x]
 
 
 def _is_list(cell):

@@ -22,7 +22,7 @@ class Add(Fusion):
         units: Integer, width of the output; None takes the features as they are, which
             wants them equally wide.
         dropout: Float in [0, 1), share of the features' entries that training drops.
-        normalize: None, or "layer" (see `Fusion`).
+        normalize: None, "layer" or "length" (see `Fusion`).
 
     Call arguments:
         features: dict, modality -> float tensor `(batch, dim)`; dims may differ.

@@ -23,7 +23,7 @@ class FactorizedBilinear(Fusion):
         units: Integer, width of the output.
         factors: Integer, number of products that are summed into one output.
         dropout: Float in [0, 1), share of the features' entries that training drops.
-        normalize: None, or "layer" (see `Fusion`).
+        normalize: None, "layer" or "length" (see `Fusion`).
 
     Call arguments:
         features: dict, modality -> float tensor `(batch, dim)`; dims may differ.

@@ -22,7 +22,7 @@ class Concat(Fusion):
             (all of them where all modalities are absent). It starts at zeros and
             learns only if training sees absent features: use `ModalityDropout`.
         dropout: Float in [0, 1), share of the features' entries that training drops.
-        normalize: None, or "layer" (see `Fusion`).
+        normalize: None, "layer" or "length" (see `Fusion`).
 
     Call arguments:
         features: dict, modality -> float tensor `(batch, dim)`; dims may differ.

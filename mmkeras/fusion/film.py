@@ -23,7 +23,7 @@ class FiLM(Fusion):
         target: string, the modality that is modulated.
         units: Integer, width of the output.
         dropout: Float in [0, 1), share of the features' entries that training drops.
-        normalize: None, or "layer" (see `Fusion`).
+        normalize: None, "layer" or "length" (see `Fusion`).
 
     Call arguments:
         features: dict, modality -> float tensor `(batch, dim)`; dims may differ.

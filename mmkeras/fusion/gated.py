@@ -28,7 +28,7 @@ class GatedFusion(Fusion):
         per_unit: Boolean; False gives each modality one gate for all units: far fewer
             weights, but it cannot tell whether two modalities agree (XOR).
         dropout: Float in [0, 1), share of the features' entries that training drops.
-        normalize: None, or "layer" (see `Fusion`).
+        normalize: None, "layer" or "length" (see `Fusion`).
 
     Call arguments:
         features: dict, modality -> float tensor `(batch, dim)`; dims may differ.

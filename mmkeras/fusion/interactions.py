@@ -26,7 +26,7 @@ class MultiplicativeInteractions(Fusion):
         width: Integer, width to which each feature is projected first, since a pair
             costs width^2 * units weights; None takes the features as they are.
         dropout: Float in [0, 1), share of the features' entries that training drops.
-        normalize: None, or "layer" (see `Fusion`).
+        normalize: None, "layer" or "length" (see `Fusion`).
 
     Call arguments:
         features: dict, modality -> float tensor `(batch, dim)`; dims may differ.

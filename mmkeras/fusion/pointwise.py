@@ -46,7 +46,7 @@ class Mean(_Pointwise):
         units: Integer, width of the output; None takes the features as they are, which
             wants them equally wide.
         dropout: Float in [0, 1), share of the features' entries that training drops.
-        normalize: None, or "layer" (see `Fusion`).
+        normalize: None, "layer" or "length" (see `Fusion`).
 
     Call arguments:
         features: dict, modality -> float tensor `(batch, dim)`; dims may differ.
@@ -81,7 +81,7 @@ class Max(_Pointwise):
         units: Integer, width of the output; None takes the features as they are, which
             wants them equally wide.
         dropout: Float in [0, 1), share of the features' entries that training drops.
-        normalize: None, or "layer" (see `Fusion`).
+        normalize: None, "layer" or "length" (see `Fusion`).
 
     Call arguments:
         features: dict, modality -> float tensor `(batch, dim)`; dims may differ.
@@ -117,7 +117,7 @@ class Product(_Pointwise):
         units: Integer, width of the output; None takes the features as they are, which
             wants them equally wide.
         dropout: Float in [0, 1), share of the features' entries that training drops.
-        normalize: None, or "layer" (see `Fusion`).
+        normalize: None, "layer" or "length" (see `Fusion`).
 
     Call arguments:
         features: dict, modality -> float tensor `(batch, dim)`; dims may differ.

@@ -30,7 +30,7 @@ class TensorFusion(Fusion):
             features as they are. The map has (width + 1)^M * units weights: with more
             than three modalities use `LowRankFusion`.
         dropout: Float in [0, 1), share of the features' entries that training drops.
-        normalize: None, or "layer" (see `Fusion`).
+        normalize: None, "layer" or "length" (see `Fusion`).
 
     Call arguments:
         features: dict, modality -> float tensor `(batch, dim)`; dims may differ.
@@ -106,7 +106,7 @@ class LowRankFusion(Fusion):
         units: Integer, width of the output.
         rank: Integer, number of products.
         dropout: Float in [0, 1), share of the features' entries that training drops.
-        normalize: None, or "layer" (see `Fusion`).
+        normalize: None, "layer" or "length" (see `Fusion`).
 
     Call arguments:
         features: dict, modality -> float tensor `(batch, dim)`; dims may differ.

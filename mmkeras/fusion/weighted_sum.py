@@ -24,7 +24,7 @@ class WeightedSum(Fusion):
         units: Integer, width of the output.
         per_example: Boolean, whether the weights depend on the example.
         dropout: Float in [0, 1), share of the features' entries that training drops.
-        normalize: None, or "layer" (see `Fusion`).
+        normalize: None, "layer" or "length" (see `Fusion`).
 
     Call arguments:
         features: dict, modality -> float tensor `(batch, dim)`; dims may differ.

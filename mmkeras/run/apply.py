@@ -25,16 +25,19 @@ def find_model(path):
     return file
 
 
-def evaluate(model, table, label=None, part=None, on_bad_row="raise", batch_size=32):
+def evaluate(
+    model, table, label=None, part=None, on_bad_row="raise", batch_size=32, trust=False
+):
     """The score of every subset of the modalities on a table.
 
     Args:
         model: path of a `.keras` file or of an output folder of `mmkeras train`.
         table: path of the table.
         label: label column; default: the one it was trained with.
-        part: rows whose column "split" holds this word; default: all rows.
+        part: rows whose split column (the recipe's) holds this word; default: all.
         on_bad_row: "raise" or "absent".
         batch_size: Integer.
+        trust: True to load the SavedModel inside a hub encoder.
 
     Returns:
         The report of `analysis.modality_report`.
@@ -44,8 +47,8 @@ def evaluate(model, table, label=None, part=None, on_bad_row="raise", batch_size
     label = label or recipe.get("label")
     if label is None:
         raise ValueError("`label` is unknown: name the table's label column.")
-    network = load_model(file)
-    rows = _rows(table, part)
+    network = load_model(file, safe_mode=not trust)
+    rows = _rows(table, part, recipe)
     batches = data.from_table(
         rows,
         network,
@@ -58,7 +61,14 @@ def evaluate(model, table, label=None, part=None, on_bad_row="raise", batch_size
 
 
 def predict(
-    model, table, out, part=None, on_bad_row="raise", batch_size=32, progress=None
+    model,
+    table,
+    out,
+    part=None,
+    on_bad_row="raise",
+    batch_size=32,
+    progress=None,
+    trust=False,
 ):
     """Writes a CSV: the table's columns, then class and score(s) of each row.
 
@@ -70,12 +80,13 @@ def predict(
 
     progress = progress or Progress(quiet=True)
     file = find_model(model)
-    network = load_model(file)
-    rows = _rows(table, part)
+    recipe = _recipe(file)
+    network = load_model(file, safe_mode=not trust)
+    rows = _rows(table, part, recipe)
     batches = data.from_table(
         rows,
         network,
-        columns=_columns(_recipe(file), network),
+        columns=_columns(recipe, network),
         batch_size=batch_size,
         on_bad_row=on_bad_row,
     )
@@ -97,34 +108,37 @@ def predict(
     return result
 
 
-def export_model(model, out=None):
+def export_model(model, out=None, trust=False):
     """Exports a trained model as the next version of a SavedModel.
 
     Args:
         model: path of a `.keras` file or of a folder with model.keras.
         out: version folder; default: the next number beside the model.
+        trust: True to load the SavedModel inside a hub encoder.
 
     Returns:
         The report of `export.saved_model`.
     """
     file = find_model(model)
     path = out or str(files.next_version(file.parent))
-    return export.saved_model(load_model(file), path)
+    return export.saved_model(load_model(file, safe_mode=not trust), path)
 
 
-def _rows(table, part):
+def _rows(table, part, recipe):
     rows = data.read_table(table)
     if part is None:
         return rows
-    if "split" not in rows.columns:
+    column = recipe.get("split", "split")
+    if column not in rows.columns:
         raise ValueError(
-            f"Table {table!r} has no column 'split' to choose {part!r} by."
+            f"Table {table!r} has no column '{column}' to choose {part!r} by. "
+            f"Its columns: {list(rows.columns)}"
         )
-    chosen = rows[rows["split"] == part]
+    chosen = rows[rows[column] == part]
     if chosen.empty:
         raise ValueError(
-            f"No row of {table!r} has split {part!r}. "
-            f"Valid: {sorted(rows['split'].dropna().unique())}"
+            f"No row of {table!r} has '{part}' in column '{column}'. "
+            f"Valid: {sorted(rows[column].dropna().unique())}"
         )
     chosen.attrs.update(rows.attrs)
     return chosen

@@ -33,7 +33,9 @@ def encoder(name, source, sentences=()):
     builders = {"image": _image, "text": _text, "audio": _audio}
     try:
         return builders[source.kind](source, sentences)
-    except TypeError as error:
+    except (TypeError, ValueError) as error:
+        if not _refused(error):
+            raise
         raise ValueError(
             f"Encoder '{source.encoder}' of '{name}' does not take these options: "
             f"{error}. Received: {source.options}"
@@ -65,8 +67,12 @@ def fusion_layer(name, options):
         options = {**options, "units": _UNITS}
     try:
         return made(**options, name="fusion")
-    except TypeError as error:
-        raise ValueError(f"Fusion '{name}': {error}. Received: {options}") from error
+    except (TypeError, ValueError) as error:
+        if not _refused(error):
+            raise
+        raise ValueError(
+            f"Fusion '{name}' does not take these options: {error}. Received: {options}"
+        ) from error
 
 
 def fusions():
@@ -75,7 +81,7 @@ def fusions():
     for key in fusion.__all__:
         value = getattr(fusion, key)
         if isinstance(value, type) and issubclass(value, Fusion) and value != Fusion:
-            snake = re.sub(r"(?<=[a-z])(?=[A-Z])", "_", key).lower()
+            snake = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "_", key).lower()
             found[snake.removesuffix("_fusion")] = value
     return found
 
@@ -106,13 +112,29 @@ def _text(source, sentences):
             )
         return text.bert(source.weights, **source.options)
     make = _function(text, source.encoder, "text")
+    _no_weights(source)
     options = dict(source.options)
     size = options.pop("vocabulary_size", 2000)
     return make(text.wordpiece_vocabulary(list(sentences), size=size), **options)
 
 
 def _audio(source, _):
-    return _function(audio, source.encoder, "audio")(**source.options)
+    make = _function(audio, source.encoder, "audio")
+    _no_weights(source)
+    return make(**source.options)
+
+
+def _no_weights(source):
+    if source.weights not in (None, "none"):
+        raise ValueError(
+            f"Encoder '{source.encoder}' has no pretrained weights. Received: "
+            f"{source.weights!r} behind its name. Leave it out."
+        )
+
+
+def _refused(error):
+    """Whether an error says that an argument has a name that nobody knows."""
+    return isinstance(error, TypeError) or "Unrecognized keyword" in str(error)
 
 
 def _function(module, name, kind):

@@ -2,8 +2,10 @@
 
 import importlib.metadata
 import platform
+from collections import Counter
 
 from mmkeras.analysis import plots
+from mmkeras.data.labels import class_name, class_names
 
 _VERSIONS = ("mmkeras", "tensorflow", "keras", "transformers", "librosa", "numpy")
 
@@ -71,9 +73,12 @@ def _missing(column):
 def _classes(head, parts, recipe):
     if head.layer.kind == "number":
         return f"## Target\n\n{', '.join(head.layer.classes)}"
-    counts = parts["train"][recipe.label].astype(str).str.split("|").explode()
-    counts = counts.value_counts()
-    lines = [f"- {x}: {counts.get(x, 0)}" for x in head.layer.classes]
+    labels = parts["train"][recipe.label].astype(object)
+    if head.layer.kind == "multi":
+        counts = Counter(name for x in labels for name in class_names(x))
+    else:
+        counts = Counter(map(class_name, labels))
+    lines = [f"- {x}: {counts[x]}" for x in head.layer.classes]
     return "## Classes (rows in train)\n\n" + "\n".join(lines)
 
 

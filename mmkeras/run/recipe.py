@@ -61,6 +61,7 @@ class Recipe:
     head_dropout: float = 0.0
     modality_dropout: float = 0.1
     patience: int = 8
+    cache: str | None = None
     seed: int = 0
     on_bad_row: str = "raise"
     export: bool = True
@@ -74,6 +75,8 @@ class Recipe:
                 "A recipe wants at least one modality: --image, --text or --audio "
                 "NAME=ENCODER, or a table [image.NAME] in the TOML file."
             )
+        for field in dataclasses.fields(self):
+            _number(field, getattr(self, field.name))
         for name in ("epochs", "batch_size"):
             if getattr(self, name) < 1:
                 raise ValueError(
@@ -82,11 +85,12 @@ class Recipe:
 
     def to_dict(self):
         """Plain values, for the card and for JSON."""
-        plain = dataclasses.asdict(self)
-        for source in plain["sources"].values():
-            if not isinstance(source["encoder"], str):
-                source["encoder"] = source["encoder"].name
-        return plain
+        # names first: asdict copies what it finds, a whole network too
+        sources = {
+            name: dataclasses.replace(x, encoder=getattr(x.encoder, "name", x.encoder))
+            for name, x in self.sources.items()
+        }
+        return dataclasses.asdict(dataclasses.replace(self, sources=sources))
 
 
 def from_toml(path):
@@ -105,11 +109,14 @@ def from_toml(path):
         raise ValueError(f"Recipe {path!r} is not valid TOML: {error}") from error
     sources = {}
     for kind in KINDS:
-        for name, entry in content.pop(kind, {}).items():
-            sources[name] = _source(kind, name, dict(entry), path)
+        entries = _table(content.pop(kind, {}), kind, path)
+        for name, entry in entries.items():
+            entry = _table(entry, f"{kind}.{name}", path)
+            sources[name] = _source(kind, name, entry, path)
     fusion = content.pop("fusion", {})
-    fusion = {"name": fusion} if isinstance(fusion, str) else dict(fusion)
-    content |= content.pop("train", {})
+    fusion = {"name": fusion} if isinstance(fusion, str) else fusion
+    fusion = _table(fusion, "fusion", path)
+    content |= _table(content.pop("train", {}), "train", path)
     if fusion:
         content["fusion"] = fusion.pop("name", "gated")
         content["fusion_options"] = fusion
@@ -157,6 +164,27 @@ def _source(kind, name, entry, path):
     weights = entry.pop("weights", entry.pop("checkpoint", weights))
     own = {key: entry.pop(key) for key in ("column", "freeze") if key in entry}
     return Source(kind, encoder, weights, options=entry, **own)
+
+
+def _table(value, name, path):
+    """A copy of a TOML table, or an error where it is something else."""
+    if not isinstance(value, dict):
+        raise ValueError(
+            f"In recipe {path!r}: [{name}] wants a table of keys and values. "
+            f"Received: {value!r}"
+        )
+    return dict(value)
+
+
+def _number(field, value):
+    """Checks that a field of numbers, or of true and false, holds one."""
+    wanted = {int: int, float: int | float, bool: bool}.get(field.type, object)
+    is_bool = isinstance(value, bool) and field.type in (int, float)
+    if is_bool or not isinstance(value, wanted):
+        raise ValueError(
+            f"`{field.name}` wants a value of type {field.type.__name__}. "
+            f"Received: {value!r}"
+        )
 
 
 def _choice(name, value, valid):

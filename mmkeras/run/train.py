@@ -7,12 +7,17 @@ from pathlib import Path
 import keras
 
 from mmkeras import analysis, data, export, transfer
+from mmkeras.data.labels import class_name, class_names
+from mmkeras.data.table import is_missing
 from mmkeras.model import encoders, multimodal, readers
 from mmkeras.run import build, card, files
 from mmkeras.run.progress import Progress
+from mmkeras.run.recipe import Recipe
 
 # rows are kept in memory between epochs up to this many bytes
 _MEMORY = 2**30
+# the column that tells the parts where the recipe names none
+_SPLIT = next(x.default for x in dataclasses.fields(Recipe) if x.name == "split")
 
 
 @dataclasses.dataclass
@@ -84,7 +89,8 @@ def split(recipe):
             f"Table {recipe.table!r} has no column {missing}. "
             f"Its columns: {list(table.columns)}"
         )
-    if recipe.split in table.columns:
+    # only the default may be absent: a column that was asked for must be there
+    if recipe.split in table.columns or recipe.split != _SPLIT:
         parts = data.split(table, recipe.split)
     else:
         stratify = recipe.label if recipe.task == "classification" else None
@@ -107,10 +113,10 @@ def classes(recipe, parts):
         return [recipe.label]
     found = set()
     for part in parts.values():
-        values = part[recipe.label].dropna().astype(str)
-        for value in values:
-            found |= set(value.split("|")) if recipe.task == "multilabel" else {value}
-    found.discard("")
+        for cell in part[recipe.label].astype(object):
+            if not is_missing(cell):
+                several = recipe.task == "multilabel"
+                found |= set(class_names(cell)) if several else {class_name(cell)}
     if len(found) < 2:
         raise ValueError(
             f"Column '{recipe.label}' holds {sorted(found)}: `{recipe.task}` wants two "
@@ -123,7 +129,14 @@ def assemble(recipe, head, train_rows, columns):
     """The multimodal model of a recipe, frozen as it says."""
     made = {}
     for name, source in recipe.sources.items():
-        sentences = train_rows[columns[name]].dropna() if source.kind == "text" else ()
+        sentences = ()
+        if source.kind == "text":  # a column of numbers is text too
+            sentences = train_rows[columns[name]].dropna().astype(str)
+            if not sentences.str.strip().any():
+                raise ValueError(
+                    f"Column '{columns[name]}' holds no text in the training rows: "
+                    f"leave modality '{name}' out."
+                )
         made[name] = build.encoder(name, source, sentences)
     layer = build.fusion_layer(recipe.fusion, recipe.fusion_options)
     model = multimodal(
@@ -176,7 +189,23 @@ class _Rows:
         )
 
     def features(self, part):
-        """What the trunk takes, in memory; the frozen encoders run once."""
+        """What the trunk takes, in memory; the frozen encoders run once.
+
+        With the recipe's `cache` their features also stay on disk for the next run.
+        """
+        if self.recipe.cache:
+            found = transfer.cache_features(
+                self.model,
+                self.parts[part],
+                self.recipe.cache,
+                batch_size=self.recipe.batch_size,
+                progress=self.progress,
+                label=self.recipe.label,
+                columns=self.columns,
+                on_bad_row=self.recipe.on_bad_row,
+                bad_rows=self.bad_rows,
+            )
+            return found.arrays()
         rows = len(self.parts[part])
         batches = self.progress.track(
             self.stream(part),
@@ -272,9 +301,7 @@ def _save(result, recipe, parts, columns, head, command, progress):
     folder = result.folder
     folder.mkdir(parents=True, exist_ok=True)
     with files.aside(folder / "model.keras") as temporary:
-        renamed = temporary.with_suffix(".keras")
-        result.model.save(renamed)
-        renamed.replace(temporary)
+        result.model.save(temporary)
     if recipe.export:
         progress.say("Exporting the SavedModel.")
         export.saved_model(result.model, str(files.next_version(folder)))

@@ -44,7 +44,7 @@ CONVENTIONS = {
 
 
 def tolerance(kwargs):
-    """Greatest absolute gap that is due to float32 (FACTS of issue 5)."""
+    """Greatest absolute gap that is due to float32."""
     if kwargs.get("lifter"):
         return LIMIT * (1 + kwargs["lifter"] / 2)
     return 5e-2 if kwargs.get("top_db", 80.0) is None else LIMIT

@@ -96,6 +96,9 @@ def test_options_are_read_as_toml_where_they_can_be():
         ('encoder = "resnet50"', "", "wants an `encoder`"),
         ("epochs = 7", "epochs = 0", "`epochs` wants 1 or more"),
         ("epochs = 7", "epochs = = 7", "not valid TOML"),
+        ("epochs = 7", 'epochs = "7"', "`epochs` wants a value of type int"),
+        ("epochs = 7", "epochs = true", "`epochs` wants a value of type int"),
+        ("[image.photo]", '[image]\nphoto = "resnet50"\n[x]', "image.photo. wants a"),
     ],
 )
 def test_mistakes(tmp_path, old, new, message):

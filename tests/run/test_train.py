@@ -8,7 +8,7 @@ import pandas
 import pytest
 
 from mmkeras import cli, load_model
-from mmkeras.run import demo, demo_data
+from mmkeras.run import build, demo, demo_data
 from mmkeras.run.recipe import Source
 from mmkeras.run.train import classes, split, train
 
@@ -167,6 +167,8 @@ def test_without_a_split_column_rows_are_split_by_seed(table, tmp_path):
     [
         ({"label": "kind"}, "no column .*kind.*Its columns"),
         ({"fusion": "gate"}, "Unknown fusion 'gate'.*gated"),
+        ({"fusion_options": {"unit": 3}}, "Fusion 'gated' does not take.*'unit'"),
+        ({"split": "fold"}, "no column 'fold'"),
         ({"table": "nowhere.csv"}, "nowhere.csv"),
     ],
 )
@@ -189,3 +191,55 @@ def test_one_class_is_an_error(table, tmp_path):
     made = recipe(other, tmp_path)
     with pytest.raises(ValueError, match="two or more classes"):
         classes(made, split(made))
+
+
+def test_classes_are_those_that_the_labels_become(tmp_path):
+    """Names as `from_table` makes them: 3.0 is "3", "a | b" is "a" and "b"."""
+
+    def found(task, cells):
+        parts = {"train": pandas.DataFrame({"label": cells})}
+        return classes(recipe("t.csv", tmp_path, task=task), parts)
+
+    assert found("classification", [1.0, 2.0, 10.0]) == ["1", "2", "10"]
+    assert found("multilabel", ["a | b", "c|a", "|"]) == ["a", "b", "c"]
+    assert found("multilabel", [["a", "b"], []]) == ["a", "b"]
+
+
+def test_float_labels_train(table, tmp_path):
+    rows = pandas.read_csv(table)
+    rows["label"] = (rows["label"] == rows["label"][0]) + 1.0
+    other = table.with_name("floats.csv")
+    rows.to_csv(other, index=False)
+    source = {"title": Source("text", "embedding_mean")}
+    made = recipe(other, tmp_path / "out", epochs=1, export=False, sources=source)
+    assert train(made).report.classes == ("1", "2")
+    counts = (rows.query("split == 'train'").label == 1.0).sum()
+    assert f"- 1: {counts}\n" in (tmp_path / "out" / "card.md").read_text()
+
+
+@pytest.mark.parametrize(
+    "source, message",
+    [
+        (
+            Source("text", "embedding_mean", options={"unit": 3}),
+            "'title' does not.*unit",
+        ),
+        (Source("text", "embedding_mean", "folder"), "no pretrained weights.*folder"),
+        (Source("audio", "mfcc_cnn", "folder"), "no pretrained weights.*folder"),
+    ],
+)
+def test_encoder_options_that_nobody_takes(source, message):
+    with pytest.raises(ValueError, match=message):
+        build.encoder("title", source, ["a cup"])
+
+
+def test_fusions_have_readable_names():
+    assert {"film", "gmu", "gated", "low_rank", "weighted_sum"} <= set(build.fusions())
+
+
+def test_a_column_without_text_is_named(table, tmp_path):
+    rows = pandas.read_csv(table).assign(title="")
+    other = table.with_name("wordless.csv")
+    rows.to_csv(other, index=False)
+    with pytest.raises(ValueError, match="'title' holds no text"):
+        train(recipe(other, tmp_path))
