@@ -38,7 +38,6 @@ def test_forms(tmp_path):
 
 
 def test_parquet_with_bytes(tmp_path):
-    pytest.importorskip("pyarrow")
     want = pandas.DataFrame({"photo": [b"\x00\xff", None]})
     want.to_parquet(tmp_path / "a.parquet")
     got = mm.data.read_table(tmp_path / "a.parquet")
