@@ -25,7 +25,7 @@ _PUBLIC = {
     "text": "",
     "transfer": "",
     "ModalityInput": "modality",
-    "load_model": "model",
+    "load_model": "load",
     "multimodal": "model",
     "readers": "model",
     "standardize": "",

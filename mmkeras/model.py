@@ -1,7 +1,5 @@
 """The whole model: encoders joined through a fusion, as one plain Functional model."""
 
-import warnings
-
 import keras
 
 from mmkeras.fusion.base import Fusion
@@ -110,31 +108,6 @@ def readers(model):
             for name, x in model.items()
         }
     return {name: contract(x) for name, x in encoders(model).items()}
-
-
-def load_model(path, safe_mode=True):
-    """Loads a `.keras` file in safe mode; what was frozen stays frozen.
-
-    Args:
-        path: path of a `.keras` file.
-        safe_mode: False also loads what runs code of its own, such as the SavedModel
-            inside an encoder of `mmkeras.hub`: only for files that you trust.
-
-    Returns:
-        The model, compiled as it was saved.
-
-    Raises:
-        ValueError: the file is missing, is no `.keras` archive, or holds layers that
-            run code of their own (Lambda, SavedModel).
-    """
-    from mmkeras.transfer.freezing import refreeze
-
-    with warnings.catch_warnings():
-        # a model saved before its first step has an optimizer with nothing to load
-        unused = "Skipping variable loading for optimizer .* saved optimizer has 2 var"
-        warnings.filterwarnings("ignore", unused)
-        model = keras.models.load_model(path, safe_mode=safe_mode)
-    return refreeze(model)
 
 
 def _renamed(encoder, name):

@@ -133,10 +133,3 @@ def test_unknown_modality_lists_the_valid_ones():
 def test_a_model_without_encoders_is_told():
     with pytest.raises(ValueError, match="mmkeras.multimodal"):
         mm.readers(keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)]))
-
-
-def test_a_lambda_is_not_loaded(tmp_path):
-    model = keras.Sequential([keras.Input((2,)), keras.layers.Lambda(abs)])
-    model.save(tmp_path / "m.keras")
-    with pytest.raises(Exception, match="[Ll]ambda"):
-        mm.load_model(tmp_path / "m.keras")

@@ -4,7 +4,8 @@ import json
 from pathlib import Path
 
 from mmkeras import analysis, data, export, heads
-from mmkeras.model import load_model, readers
+from mmkeras.load import load_model
+from mmkeras.model import readers
 from mmkeras.run import files
 from mmkeras.run.progress import Progress
 

@@ -8,7 +8,8 @@ import numpy as np
 from mmkeras import data, image
 from mmkeras.analysis.report import label as subset_label
 from mmkeras.analysis.subsets import subsets
-from mmkeras.model import load_model, readers
+from mmkeras.load import load_model
+from mmkeras.model import readers
 from mmkeras.run import card, demo_data, files
 from mmkeras.run.recipe import Recipe, Source
 from mmkeras.run.train import split, train
