@@ -97,6 +97,8 @@ def make_target(line):
 
 
 @pytest.mark.slow
+# Keras 3.15 says so of every tf.data.Dataset that fit takes, shuffled or not
+@pytest.mark.filterwarnings("ignore:.*shuffle=True.* was passed:UserWarning")
 def test_every_block_runs(shop, monkeypatch, capsys):
     monkeypatch.chdir(shop)
     original = mm.image.resnet50
