@@ -193,26 +193,18 @@ class _Rows:
 
         With the recipe's `cache` their features also stay on disk for the next run.
         """
-        if self.recipe.cache:
-            found = transfer.cache_features(
-                self.model,
-                self.parts[part],
-                self.recipe.cache,
-                batch_size=self.recipe.batch_size,
-                progress=self.progress,
-                label=self.recipe.label,
-                columns=self.columns,
-                on_bad_row=self.recipe.on_bad_row,
-                bad_rows=self.bad_rows,
-            )
-            return found.arrays()
-        rows = len(self.parts[part])
-        batches = self.progress.track(
-            self.stream(part),
-            math.ceil(rows / self.recipe.batch_size),
-            f"Encoding {rows} rows ({part})",
+        found = transfer.cache_features(
+            self.model,
+            self.parts[part],
+            self.recipe.cache,
+            batch_size=self.recipe.batch_size,
+            progress=self.progress,
+            label=self.recipe.label,
+            columns=self.columns,
+            on_bad_row=self.recipe.on_bad_row,
+            bad_rows=self.bad_rows,
         )
-        return transfer.cache_features(self.model, batches)
+        return found.arrays() if self.recipe.cache else found
 
     def steps(self, epochs):
         """Steps of a stage where the rate falls by a cosine, else None."""

@@ -228,7 +228,6 @@ def test_a_white_drawing_on_nothing_stays_white_on_grey(example, tmp_path):
 
 
 def test_an_svg_with_entities_is_rendered(example, tmp_path):
-    pytest.importorskip("cairosvg")
     prepare = example("prepare")
     (tmp_path / "a.svg").write_text(
         '<?xml version="1.0"?><!DOCTYPE svg PUBLIC "a" "b" [\n'
