@@ -25,6 +25,12 @@ _TRAIN_FLAGS = (
         int,
         "epochs without a better validation loss before it stops; 0: never",
     ),
+    (
+        "cache",
+        str,
+        "folder for the features of frozen encoders; default: one that all runs "
+        "share; none: memory",
+    ),
     ("seed", int, "of everything random"),
     ("on-bad-row", str, "raise, or absent: an unreadable cell is a missing modality"),
 )

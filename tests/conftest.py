@@ -1,9 +1,13 @@
 """Shared fixtures: where the assets of `make assets` lie, and quiet logs."""
 
 import os
+import tempfile
 from pathlib import Path
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+# runs keep their features in Keras' folder: not in that of whoever runs the tests
+_HOME = tempfile.TemporaryDirectory(prefix="keras-home-")
+os.environ["KERAS_HOME"] = _HOME.name
 
 import pytest
 

@@ -42,3 +42,18 @@ def next_version(folder):
     """The next version folder for TF Serving: 1, 2, ..."""
     names = [x.name for x in Path(folder).glob("*") if re.fullmatch(r"\d+", x.name)]
     return Path(folder) / str(max(map(int, names), default=0) + 1)
+
+
+def features_folder(cache):
+    """Where the features of frozen encoders are kept, or None for memory.
+
+    Args:
+        cache: "auto" for `mmkeras/features` in Keras' own folder (`KERAS_HOME`, else
+            `~/.keras`), which all runs share; "none" for memory; else a folder.
+    """
+    if cache == "none":
+        return None
+    if cache != "auto":
+        return Path(cache)
+    home = os.environ.get("KERAS_HOME") or Path.home() / ".keras"
+    return Path(home) / "mmkeras" / "features"

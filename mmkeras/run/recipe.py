@@ -61,7 +61,7 @@ class Recipe:
     head_dropout: float = 0.0
     modality_dropout: float = 0.1
     patience: int = 8
-    cache: str | None = None
+    cache: str = "auto"
     seed: int = 0
     on_bad_row: str = "raise"
     export: bool = True

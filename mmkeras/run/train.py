@@ -1,7 +1,6 @@
 """The training job: a table becomes a trained, reported, exported model."""
 
 import dataclasses
-import math
 from pathlib import Path
 
 import keras
@@ -9,13 +8,12 @@ import keras
 from mmkeras import analysis, data, export, transfer
 from mmkeras.data.labels import class_name, class_names
 from mmkeras.data.table import is_missing
-from mmkeras.model import encoders, multimodal, readers
+from mmkeras.model import multimodal
 from mmkeras.run import build, card, files
 from mmkeras.run.progress import Progress
 from mmkeras.run.recipe import Recipe
+from mmkeras.run.rows import Rows
 
-# rows are kept in memory between epochs up to this many bytes
-_MEMORY = 2**30
 # the column that tells the parts where the recipe names none
 _SPLIT = next(x.default for x in dataclasses.fields(Recipe) if x.name == "split")
 
@@ -59,7 +57,7 @@ def train(recipe, progress=None, command="mmkeras train"):
     progress.say(transfer.summary(model).to_string())
 
     bad = []
-    rows = _Rows(recipe, model, parts, columns, bad, progress)
+    rows = Rows(recipe, model, parts, columns, bad, progress)
     rows.adapt()
     history = _fit_head(model, head, rows, recipe, progress)
     if recipe.finetune_epochs:
@@ -165,87 +163,19 @@ def compile_for(model, head, learning_rate, weight_decay=0.0, steps=None):
     model.compile(optimizer, head.loss, metrics=metrics)
 
 
-class _Rows:
-    """The parts of the table as datasets for a model."""
-
-    def __init__(self, recipe, model, parts, columns, bad_rows, progress):
-        self.recipe, self.model, self.parts = recipe, model, parts
-        self.columns, self.bad_rows, self.progress = columns, bad_rows, progress
-
-    def stream(self, part, shuffle=False, model=None):
-        """Batches read from the files; `model` may be a dict of some contracts."""
-        model = model or self.model
-        names = readers(model)
-        return data.from_table(
-            self.parts[part],
-            model,
-            label=None if isinstance(model, dict) else self.recipe.label,
-            columns={name: self.columns[name] for name in names},
-            batch_size=self.recipe.batch_size,
-            shuffle=shuffle,
-            seed=self.recipe.seed,
-            on_bad_row=self.recipe.on_bad_row,
-            bad_rows=self.bad_rows,
-        )
-
-    def features(self, part):
-        """What the trunk takes, in memory; the frozen encoders run once.
-
-        With the recipe's `cache` their features also stay on disk for the next run.
-        """
-        found = transfer.cache_features(
-            self.model,
-            self.parts[part],
-            self.recipe.cache,
-            batch_size=self.recipe.batch_size,
-            progress=self.progress,
-            label=self.recipe.label,
-            columns=self.columns,
-            on_bad_row=self.recipe.on_bad_row,
-            bad_rows=self.bad_rows,
-        )
-        return found.arrays() if self.recipe.cache else found
-
-    def steps(self, epochs):
-        """Steps of a stage where the rate falls by a cosine, else None."""
-        if self.recipe.schedule != "cosine":
-            return None
-        return epochs * math.ceil(len(self.parts["train"]) / self.recipe.batch_size)
-
-    def adapt(self):
-        """Sets the `Standardize` layers by the training rows."""
-        names = transfer.to_adapt(self.model)
-        if names:
-            found = {
-                name: x for name, x in readers(self.model).items() if name in names
-            }
-            stream = self.stream("train", model=found)
-            transfer.adapt(self.model, stream)
-
-    def fit_in_memory(self):
-        """Whether the tensors of the encoders that train fit the memory budget."""
-        wide = sum(
-            4 * math.prod(x.tensor_shape)
-            for name, x in readers(self.model).items()
-            if encoders(self.model)[name].trainable_weights
-        )
-        return wide * sum(map(len, self.parts.values())) <= _MEMORY
-
-
 def _fit_head(model, head, rows, recipe, progress):
-    """Fits all that is not frozen, on features where rows fit in memory."""
-    if not rows.fit_in_memory():
+    """Fits all that is not frozen; what is frozen runs once."""
+    steps = rows.steps(recipe.epochs)
+    if not (rows.folder or rows.fit_in_memory()):
         progress.say("Training on rows read in every epoch.")
-        steps = rows.steps(recipe.epochs)
         compile_for(model, head, recipe.learning_rate, recipe.weight_decay, steps)
         train = rows.stream("train", shuffle=True)
         return _fit(model, train, rows.stream("val"), recipe, recipe.epochs, progress)
-    train, val = rows.features("train"), rows.features("val")
+    train, val = rows.features("train", shuffle=True), rows.features("val")
     part = transfer.trunk(model)
-    steps = rows.steps(recipe.epochs)
     compile_for(part, head, recipe.learning_rate, recipe.weight_decay, steps)
-    progress.say(f"Training {part.count_params():,} parameters on cached features.")
-    return _fit(part, _batches(train, recipe), val, recipe, recipe.epochs, progress)
+    progress.say(f"Training {part.count_params():,} parameters{rows.on_what()}.")
+    return _fit(part, train, val, recipe, recipe.epochs, progress)
 
 
 def _finetune(model, head, rows, recipe, progress):
@@ -257,14 +187,6 @@ def _finetune(model, head, rows, recipe, progress):
     train = rows.stream("train", shuffle=True)
     val = rows.stream("val")
     return _fit(model, train, val, recipe, recipe.finetune_epochs, progress)
-
-
-def _batches(arrays, recipe):
-    import tensorflow as tf
-
-    rows = len(arrays[1])
-    dataset = tf.data.Dataset.from_tensor_slices(arrays)
-    return dataset.shuffle(rows, seed=recipe.seed).batch(recipe.batch_size)
 
 
 def _fit(model, train, val, recipe, epochs, progress):

@@ -101,7 +101,7 @@ def cache_features(
 
     Raises:
         ValueError: an unknown modality, no batch, or what `from_table` refuses.
-        RuntimeError: a file changed while it was read.
+        OSError: a file changed while it was read.
     """
     names = _cached(model, cached)
     track = progress.track if progress else _untracked
@@ -116,7 +116,8 @@ def cache_features(
         return cache.of_table(data, **table) if is_table else cache.of_dataset(data)
     if is_table:
         data = from_table(data, model, batch_size=batch_size, **table)
-    return _in_memory(model, track(data, length(data), "Encoding"), names)
+    text = "Encoding" if names else "Reading"
+    return _in_memory(model, track(data, length(data), text), names)
 
 
 def _in_memory(model, dataset, names):

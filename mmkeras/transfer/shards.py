@@ -9,6 +9,7 @@ killed run keeps all that it finished, and two processes may fill one folder.
 import hashlib
 import json
 import logging
+import math
 import os
 import re
 import tempfile
@@ -139,6 +140,11 @@ class Column:
 
     def __len__(self):
         return len(self.where)
+
+    @property
+    def nbytes(self):
+        """Bytes of all rows."""
+        return len(self) * math.prod(self.shape) * self.dtype.itemsize
 
     def take(self, rows):
         """The rows of these numbers: array `(len(rows), ...)`."""

@@ -32,6 +32,11 @@ class Features:
         """Number of rows."""
         return self._rows
 
+    @property
+    def nbytes(self):
+        """Bytes of what is cached, and of label and weight."""
+        return sum(x.nbytes for x in keras.tree.flatten(self._columns))
+
     def arrays(self):
         """All rows in memory: `(inputs, label[, weight])`, or `inputs` alone."""
         rows = np.arange(len(self))

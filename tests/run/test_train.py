@@ -1,5 +1,6 @@
 """The training job on small files: what it writes, and that it can be used again."""
 
+import io
 import json
 
 import keras
@@ -9,6 +10,7 @@ import pytest
 
 from mmkeras import cli, load_model
 from mmkeras.run import build, demo, demo_data
+from mmkeras.run.progress import Progress
 from mmkeras.run.recipe import Source
 from mmkeras.run.train import classes, split, train
 
@@ -100,8 +102,12 @@ def test_frozen_encoders_are_cached_then_released(table, tmp_path):
     made = recipe(table, tmp_path / "out", export=False, finetune_epochs=1, epochs=1)
     made.sources["clip"].freeze = True
     made.sources["photo"].freeze = True
-    result = train(made)
+    said = io.StringIO()
+    result = train(made, Progress(stream=said))
+    said = said.getvalue()
+    assert said.index("cached features of clip, photo") < said.index("end to end")
     assert len(result.history["loss"]) == 2
+    assert all(x.trainable for x in result.model.layers)
     saved = load_model(tmp_path / "out" / "model.keras")
     assert saved.count_params() == result.model.count_params()
 

@@ -1,0 +1,118 @@
+"""The parts of a run's table as datasets: rows of the files, or cached features."""
+
+import math
+
+from mmkeras import data, transfer
+from mmkeras.model import encoders, readers
+from mmkeras.run import files
+
+# rows are kept in memory between epochs up to this many bytes
+_MEMORY = 2**30
+
+
+class Rows:
+    """Training, validation and test rows for one model.
+
+    Args:
+        recipe: `recipe.Recipe`.
+        model: the multimodal model, frozen as it will be in the first stage.
+        parts: dict, part -> DataFrame.
+        columns: dict, modality -> column.
+        bad_rows: list that takes the rows that could not be read.
+        progress: `progress.Progress`.
+    """
+
+    def __init__(self, recipe, model, parts, columns, bad_rows, progress):
+        self.recipe, self.model, self.parts = recipe, model, parts
+        self.columns, self.bad_rows, self.progress = columns, bad_rows, progress
+        #: Modalities whose encoders are frozen now: their features are kept.
+        self.frozen = [
+            name for name, x in encoders(model).items() if transfer.is_frozen(x)
+        ]
+        self.folder = files.features_folder(recipe.cache) if self.frozen else None
+        if self.frozen:
+            where = f"kept in {self.folder}" if self.folder else "kept in memory"
+            progress.say(
+                f"Frozen encoders ({', '.join(self.frozen)}) run once: their features "
+                f"are {where}."
+            )
+
+    def stream(self, part, shuffle=False, model=None):
+        """Batches read from the files; `model` may be a dict of some contracts."""
+        model = model or self.model
+        names = readers(model)
+        return data.from_table(
+            self.parts[part],
+            model,
+            columns={name: self.columns[name] for name in names},
+            shuffle=shuffle,
+            seed=self.recipe.seed,
+            batch_size=self.recipe.batch_size,
+            **self._reading(None if isinstance(model, dict) else self.recipe.label),
+        )
+
+    def features(self, part, shuffle=False):
+        """What the trunk takes: from memory where that is enough, else from disk."""
+        found = transfer.cache_features(
+            self.model,
+            self.parts[part],
+            self.folder,
+            cached=self.frozen,
+            batch_size=self.recipe.batch_size,
+            progress=self.progress,
+            columns=self.columns,
+            **self._reading(self.recipe.label),
+        )
+        if self.folder:
+            if not self._is_small(found):
+                batch, seed = self.recipe.batch_size, self.recipe.seed
+                return found.dataset(batch, shuffle=shuffle, seed=seed)
+            found = found.arrays()
+        return self._batches(found) if shuffle else found
+
+    def on_what(self):
+        """What the first stage trains on, for the screen."""
+        return f" on cached features of {', '.join(self.frozen)}" * bool(self.frozen)
+
+    def steps(self, epochs):
+        """Steps of a stage where the rate falls by a cosine, else None."""
+        if self.recipe.schedule != "cosine":
+            return None
+        return epochs * math.ceil(len(self.parts["train"]) / self.recipe.batch_size)
+
+    def adapt(self):
+        """Sets the `Standardize` layers by the training rows."""
+        names = transfer.to_adapt(self.model)
+        if names:
+            found = {
+                name: x for name, x in readers(self.model).items() if name in names
+            }
+            stream = self.stream("train", model=found)
+            transfer.adapt(self.model, stream)
+
+    def fit_in_memory(self):
+        """Whether the tensors of the encoders that train fit the memory budget."""
+        wide = sum(
+            4 * math.prod(x.tensor_shape)
+            for name, x in readers(self.model).items()
+            if name not in self.frozen
+        )
+        return wide * sum(map(len, self.parts.values())) <= _MEMORY
+
+    def _is_small(self, features):
+        return features.nbytes <= _MEMORY and self.fit_in_memory()
+
+    def _reading(self, label):
+        return {
+            "label": label,
+            "on_bad_row": self.recipe.on_bad_row,
+            "bad_rows": self.bad_rows,
+        }
+
+    def _batches(self, arrays):
+        import tensorflow as tf
+
+        rows = len(arrays[1])
+        dataset = tf.data.Dataset.from_tensor_slices(arrays)
+        dataset = dataset.shuffle(rows, seed=self.recipe.seed)
+        return dataset.batch(self.recipe.batch_size)
