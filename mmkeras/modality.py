@@ -27,6 +27,11 @@ class ModalityInput(keras.layers.Layer):
     cell = "file"
     #: Dtype of the tensor that `read` gives and `call` takes.
     tensor_dtype = "float32"
+    #: For a modality of several table columns their names, in the order of a value's
+    #: fields; `text` makes a field of a cell and `join` a value of the fields.
+    columns = None
+    #: Whether NaN in the tensor stands for a part that is missing.
+    nan_is_missing = False
     _compiled = None
 
     @property
@@ -66,6 +71,22 @@ class ModalityInput(keras.layers.Layer):
         if raw.shape.rank == 0:
             return one(raw)
         return tf.map_fn(one, raw, fn_output_signature=spec)
+
+    def presence(self, raw):
+        """1.0 where an encoded value is there, 0.0 where it is absent.
+
+        Args:
+            raw: tf.string tensor `(batch,)`.
+
+        Returns:
+            float32 tensor `(batch,)`.
+        """
+        return presence(raw)
+
+    @property
+    def details(self):
+        """What an export's card says beside kind and shape, as a dict for JSON."""
+        return {}
 
     def read_cell(self, cell):
         """One table cell, in Python, to a numpy array of `tensor_shape`.
@@ -137,11 +158,11 @@ def contract(encoder):
     found = [x for x in _layers(encoder) if isinstance(x, ModalityInput)]
     if len(found) != 1:
         raise ValueError(
-            f"An encoder wants exactly one contract layer (`Pixels`, `TokenIds` or "
-            f"`Waveform`) behind its input. Received: model '{encoder.name}' with "
-            f"{len(found)} of them. Build it with a function of mmkeras.image, "
-            f"mmkeras.text or mmkeras.audio, or turn a model of your own into an "
-            f"encoder with `mmkeras.image.from_model`."
+            f"An encoder wants exactly one contract layer (`Pixels`, `TokenIds`, "
+            f"`Waveform` or `Columns`) behind its input. Received: model "
+            f"'{encoder.name}' with {len(found)} of them. Build it with a function of "
+            f"mmkeras.image, mmkeras.text, mmkeras.audio or mmkeras.tabular, or turn a "
+            f"model of your own into an encoder with `mmkeras.image.from_model`."
         )
     return found[0]
 

@@ -17,15 +17,14 @@ class BadRow(NamedTuple):
 
     row: int  # position in the table, from 0
     column: str
-    path: str
+    path: str  # "" for a cell that is the value itself
     reason: str
     index: object = None  # the row's label in the DataFrame's index
 
     def __str__(self):
-        return (
-            f"{row_text(self.row, self.index)}, column '{self.column}', "
-            f"path {self.path}: {self.reason}"
-        )
+        path = f", path {self.path}" if self.path else ""
+        row = row_text(self.row, self.index)
+        return f"{row}, column '{self.column}'{path}: {self.reason}"
 
 
 class BadRows:
@@ -56,7 +55,8 @@ class BadRows:
 
     def row(self, row, column, path, reason):
         """The `BadRow` of a cell."""
-        path = repr(path) if isinstance(path, str) else f"({len(path)} bytes)"
+        if path:
+            path = repr(path) if isinstance(path, str) else f"({len(path)} bytes)"
         return BadRow(int(row), column, path, reason, _label(self.index, row))
 
     def up_front(self, bad, root):

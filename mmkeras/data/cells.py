@@ -21,6 +21,53 @@ WANTED = {
 }
 
 
+def of(frame, columns, contract, root, bad):
+    """The cells of a modality, by what its contract reads.
+
+    Args:
+        frame: DataFrame.
+        columns: the modality's column, or a list for a contract of several.
+        contract: `ModalityInput`.
+        root: folder that relative paths start from.
+        bad: `BadRows`.
+
+    Returns:
+        (list of cells, "" or None where absent, list of `BadRow`).
+    """
+    if contract.columns:
+        return lines(frame, columns, contract, bad)
+    if contract.cell == "file":
+        return files(frame[columns], root, bad)
+    return values(frame[columns], bad)
+
+
+def lines(frame, columns, contract, bad):
+    """Rows of a modality of several columns as one string each; "" is absent.
+
+    A bad cell is a missing one; the row's other cells stay.
+
+    Returns:
+        (list of strings, list of `BadRow`).
+    """
+    found = []
+    fields = []
+    for own, column in zip(contract.columns, columns, strict=True):
+        texts = []
+        for row, cell in enumerate(frame[column]):
+            try:
+                texts.append(contract.text(own, cell))
+            except ValueError as error:
+                found.append(bad.row(row, column, "", str(error)))
+                texts.append("")
+        fields.append(texts)
+    joined = [contract.join(x) for x in zip(*fields, strict=True)]
+    return joined, sorted(found, key=_place)
+
+
+def _place(bad):
+    return bad.row
+
+
 def values(column, bad):
     """Cells of a modality that is the cell itself, as strings; "" is absent.
 

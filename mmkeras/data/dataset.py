@@ -10,7 +10,6 @@ from mmkeras.data.bad import BadRows
 from mmkeras.data.labels import targets
 from mmkeras.data.numbers import weights
 from mmkeras.data.table import as_frame, match_columns
-from mmkeras.modality import presence
 from mmkeras.model import readers
 
 #: Rows that are tokenised together where the caller batches the rows himself.
@@ -59,20 +58,24 @@ def from_table(
     Args:
         table: path of a CSV, Parquet or JSON lines file, or a `pandas.DataFrame`. A
             cell of a file modality is a path or the file's bytes, one of a text
-            modality is the string.
+            modality is the string, one of `mmkeras.tabular.Columns` a number or a
+            category.
         model: multimodal model, or dict, modality -> contract or encoder.
         label: label column; a list of columns for several numbers; a dict, output
             name -> column, for a model with several outputs. See
             `mmkeras.data.labels.targets`.
         classes: list of class names, where the model's head does not know them.
-        columns: dict, modality -> column, where the names differ.
+        columns: dict, modality -> column, where the names differ. For
+            `mmkeras.tabular.Columns` a list: the contract's own columns in any order,
+            or as many others in the contract's order.
         root: folder that relative paths start from; default: the table's own folder,
             or for a DataFrame the current one.
         batch_size: optional integer.
         shuffle: whether each pass takes the rows in another order.
         seed: Integer, of that order.
         on_bad_row: "raise" to stop at a cell that cannot be read, "absent" to take it
-            as a missing modality. Files that are not there are found before this
+            as a missing modality (in a row of several columns: as a missing cell).
+            Files that are not there are found before this
             function returns, others while the dataset runs, where tf.data wraps the
             error as `tf.errors.InvalidArgumentError`.
         bad_rows: optional list, to which "absent" appends one `BadRow` a bad cell.
@@ -95,14 +98,11 @@ def from_table(
     root = os.fspath(root or frame.attrs.get("root") or ".")
     texts, singles, found = {}, {}, []
     for name, contract in contracts.items():
-        column = frame[columns[name]]
-        if contract.cell == "file":
-            singles[name], problems = cells.files(column, root, bad)
-        else:
-            strings, problems = cells.values(column, bad)
-            # any string is a text; another value may not parse: read those one by one
-            kept = texts if contract.kind == "text" else singles
-            kept[name] = strings
+        read, problems = cells.of(frame, columns[name], contract, root, bad)
+        # any string is a text, and lines of columns are sound; others may not decode:
+        # read those one by one
+        sure = contract.columns or (contract.cell, contract.kind) == ("value", "text")
+        (texts if sure else singles)[name] = read
         found += problems
     bad.up_front(found, root)
 
@@ -174,7 +174,7 @@ def _read(rows, contracts, texts, reader, extras, batch_size):
         for name, column in strings.items():
             raw = tf.gather(column, numbers)
             inputs[name] = contracts[name].read(raw)
-            inputs[f"{name}_present"] = presence(raw)
+            inputs[f"{name}_present"] = contracts[name].presence(raw)
         behind = tf.nest.map_structure(lambda x: tf.gather(x, numbers), extras)
         return numbers, inputs, behind
 

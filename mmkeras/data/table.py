@@ -119,12 +119,13 @@ def as_frame(table):
 
 
 def match_columns(frame, modalities, columns):
-    """Which column holds each modality: dict, modality -> column.
+    """Which column holds each modality: dict, modality -> column, or list of them.
 
     Args:
         frame: DataFrame.
-        modalities: the model's modalities.
-        columns: dict, modality -> column, for those whose names differ; or None.
+        modalities: dict, modality -> contract.
+        columns: dict, modality -> column, for those whose names differ; or None. For a
+            contract of several columns a list.
 
     Raises:
         ValueError: an unknown modality, or a column that is not in the table.
@@ -136,15 +137,34 @@ def match_columns(frame, modalities, columns):
             f"`columns` names modalities that the model does not have: {unknown}. "
             f"Valid names: {sorted(modalities)}"
         )
-    matched = {name: columns.get(name, name) for name in modalities}
-    for name, column in matched.items():
-        want_column(
-            frame,
-            column,
-            f"modality '{name}'",
-            f' Where the names differ pass columns={{"{name}": "<column>"}}.',
-        )
+    matched = {}
+    for name, contract in modalities.items():
+        matched[name] = columns.get(name, name)
+        what = '"<column>"'
+        if contract.columns:
+            matched[name] = _several(name, contract.columns, columns.get(name))
+            what = '["<column>", ...]'
+        for column in matched[name] if contract.columns else [matched[name]]:
+            want_column(
+                frame,
+                column,
+                f"modality '{name}'",
+                f' Where the names differ pass columns={{"{name}": {what}}}.',
+            )
     return matched
+
+
+def _several(name, own, given):
+    """A modality's table columns, in the order of its contract's `own`."""
+    given = [given] if isinstance(given, str) else list(given or own)
+    if sorted(map(str, given)) == sorted(own):
+        return list(own)
+    if len(given) != len(own):
+        raise ValueError(
+            f"columns['{name}'] wants {len(own)} columns, for the contract's "
+            f"{list(own)} in this order. Received: {given}"
+        )
+    return given
 
 
 def want_column(frame, column, purpose, remedy=""):

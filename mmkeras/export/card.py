@@ -44,7 +44,8 @@ def read_card(path):
         path: folder of a SavedModel written by `saved_model`.
 
     Returns:
-        dict: "modalities" (name -> kind, cell, shape, dtype), "outputs" (name ->
+        dict: "modalities" (name -> kind, cell, shape, dtype, and for a table its
+        columns in the order of a line), "outputs" (name ->
         kind, classes), "endpoints", "default", "versions".
 
     Raises:
@@ -68,6 +69,7 @@ def _modalities(model):
             "cell": contract.cell,
             "shape": list(contract.tensor_shape),
             "dtype": contract.tensor_dtype,
+            **contract.details,
         }
         for name, contract in in_order(model).items()
     }

@@ -148,7 +148,11 @@ def _wave(contract):
     return tf.audio.encode_wav(tone[:, None].astype("float32"), rate).numpy()
 
 
-_PROBES = {"image": _picture, "text": _word, "audio": _wave}
+def _line(contract):
+    return contract.example().encode()
+
+
+_PROBES = {"image": _picture, "text": _word, "audio": _wave, "table": _line}
 
 
 def _encoded(contracts, examples):

@@ -2,8 +2,7 @@
 
 import keras
 
-from mmkeras.heads import Prediction
-from mmkeras.modality import presence
+from mmkeras.heads import Named
 from mmkeras.model import fusion, readers
 
 NAMES = ("serve", "serve_raw", "features")
@@ -81,7 +80,7 @@ def read(contracts, raw):
         raw: dict, modality -> tf.string tensor `(batch,)`.
     """
     inputs = {name: contract.read(raw[name]) for name, contract in contracts.items()}
-    inputs.update({f"{name}_present": presence(raw[name]) for name in contracts})
+    inputs |= {f"{x}_present": y.presence(raw[x]) for x, y in contracts.items()}
     return inputs
 
 
@@ -105,10 +104,10 @@ def outputs(model):
 
 
 def heads(model):
-    """Output name -> its `Prediction` layer, or None where another layer makes it."""
+    """Output name -> the layer that names it, or None where another layer makes it."""
     makers = {key: x._keras_history.operation for key, x in outputs(model).items()}
     return {
-        key: layer if isinstance(layer, Prediction) else None
+        key: layer if isinstance(layer, Named) else None
         for key, layer in makers.items()
     }
 

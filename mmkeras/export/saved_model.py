@@ -22,7 +22,8 @@ def saved_model(
     model), every variable once, and loads without mmkeras. Endpoints:
 
     - `serve_raw`: `<name>`, tf.string `(batch,)`: an encoded picture, a UTF-8 string,
-      a WAV file's bytes; the empty string is an absent modality. Gives "outputs" (as
+      a WAV file's bytes, a line of CSV with a table's columns in the order of
+      `Columns.columns`; the empty string is an absent modality. Gives "outputs" (as
       `model.predict`) and, behind a head of `mmkeras.heads`, "scores"
       `(batch, classes)`, "classes" `(batch, classes)`, the name of each score, and for
       single labels "class" `(batch,)`, the winner's name. A model with a dict of heads

@@ -153,6 +153,5 @@ def _recipe(file):
 
 def _columns(recipe, network):
     sources = recipe.get("sources", {})
-    return {
-        name: sources.get(name, {}).get("column") or name for name in readers(network)
-    }
+    columns = {name: sources.get(name, {}).get("column") for name in readers(network)}
+    return {name: column for name, column in columns.items() if column}

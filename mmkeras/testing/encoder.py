@@ -40,7 +40,10 @@ def check_encoder(encoder, tensors=None, rows=4):
 
 
 def made_up(contract, rows=4, seed=0):
-    """A random batch of a contract's tensors; its last row ends in zeros (padding)."""
+    """A random batch of a contract's tensors; its last row ends in zeros (padding).
+
+    Where NaN is a missing part, the first row has some.
+    """
     rng = np.random.default_rng(seed)
     shape = (rows, *contract.tensor_shape)
     if "int" in contract.tensor_dtype:
@@ -50,6 +53,8 @@ def made_up(contract, rows=4, seed=0):
     else:
         tensors = rng.uniform(-1, 1, size=shape)
     tensors[-1, shape[1] // 2 :] = 0
+    if contract.nan_is_missing:
+        tensors[0, ::2] = np.nan
     return tensors.astype(contract.tensor_dtype)
 
 

@@ -3,7 +3,6 @@
 import keras
 import numpy as np
 
-from mmkeras import modality
 from mmkeras.model import readers
 
 
@@ -36,7 +35,7 @@ def check_export(model, path, raw, tolerance=1e-5):
     strings = {name: tf.constant(raw[name], tf.string) for name in contracts}
     tensors = {name: contracts[name].read(x) for name, x in strings.items()}
     for name, x in strings.items():
-        tensors[f"{name}_present"] = modality.presence(x)
+        tensors[f"{name}_present"] = contracts[name].presence(x)
     wanted = model(tensors, training=False)
     served = tf.saved_model.load(str(path)).signatures
     for endpoint, inputs in {"serve": tensors, "serve_raw": strings}.items():

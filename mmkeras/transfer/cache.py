@@ -87,7 +87,7 @@ class Cache:
 
         inputs = {}
         for name, filler in self.fillers.items():
-            column = _Cells(frame[columns[name]], contracts[name], root, self.hashes)
+            column = _Cells(frame, columns[name], contracts[name], root, self.hashes)
             rows = column.missing(filler.shards)
             if rows:
                 batches = read([name], batch_size=self.batch_size, rows=rows)
@@ -178,16 +178,13 @@ class _Filler:
 
 
 class _Cells:
-    """A table's column, the key of each of its cells, and which are read."""
+    """A modality's cells in a table, the key of each, and which are read."""
 
-    def __init__(self, column, contract, root, hashes):
+    def __init__(self, frame, columns, contract, root, hashes):
         # `from_table` raises or notes what is bad; here it only must not be cached
-        quiet = BadRows("absent", [], column.index)
+        quiet = BadRows("absent", [], frame.index)
         self.hashes, self.files = hashes, contract.cell == "file"
-        if self.files:
-            self.cells, bad = cells.files(column, root, quiet)
-        else:
-            self.cells, bad = cells.values(column, quiet)
+        self.cells, bad = cells.of(frame, columns, contract, root, quiet)
         with ThreadPoolExecutor(_THREADS if self.files else 1) as pool:
             self._keys = list(pool.map(self._key, self.cells))
         for row in {x.row for x in bad}:
@@ -207,7 +204,7 @@ class _Cells:
         """Keys and tensors of a batch of the missing rows, as it was read.
 
         Raises:
-            RuntimeError: a file changed between hashing and reading.
+            OSError: a file changed between hashing and reading.
         """
         tensors, there = np.asarray(batch[name]), np.asarray(batch[f"{name}_present"])
         keys = []
@@ -218,7 +215,7 @@ class _Cells:
                 self._unreadable.add(key)
                 key = digest.ABSENT
             elif self._is_local(cell) and self._key(cell) != key:
-                raise RuntimeError(
+                raise OSError(
                     f"The file {cell!r} changed while it was read. Run again: what is "
                     f"finished is kept."
                 )

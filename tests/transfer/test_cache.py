@@ -194,7 +194,7 @@ def test_a_file_that_changes_while_it_is_read(frame, tmp_path, monkeypatch):
         return found
 
     monkeypatch.setattr(cache.Hashes, "of", changing)
-    with pytest.raises(RuntimeError, match=r"3\.raw' changed while it was read"):
+    with pytest.raises(OSError, match=r"3\.raw' changed while it was read"):
         fill(tables.model(), frame, tmp_path)
 
 
