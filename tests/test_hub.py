@@ -8,6 +8,7 @@ import tensorflow as tf
 from mmkeras import hub, transfer
 from mmkeras.image import Pixels
 from mmkeras.modality import ModalityInput, contract
+from mmkeras.testing import process
 
 SIZE = (6, 5)
 
@@ -349,3 +350,22 @@ def test_url_goes_through_tensorflow_hub(folder, monkeypatch):
 
 def test_pixels_of_the_encoder_read_files(folder):
     assert isinstance(contract(hub.saved_model(folder, SIZE)), Pixels)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("trainable", [True, False])
+def test_two_replicas_train_as_one_device(on_replicas, trainable):
+    folder, start = on_replicas, np.random.default_rng(0).normal(size=(3, 4))
+    with np.load(folder / f"{trainable}_1.npz") as one:
+        with np.load(folder / f"{trainable}_2.npz") as two:
+            for name in one:
+                np.testing.assert_allclose(two[name], one[name], atol=1e-6)
+            kernel = next(one[x] for x in one if one[x].shape == (3, 4))
+    assert np.allclose(kernel, start, atol=1e-6) != trainable
+
+
+@pytest.fixture(scope="module")
+def on_replicas(tmp_path_factory):
+    folder = tmp_path_factory.mktemp("replicas")
+    process.run("tests.hub_on_replicas", folder)
+    return folder
