@@ -1,0 +1,55 @@
+"""Modality balance: when one modality learns fast and the others stay behind.
+
+Look first (`Monitor`), then choose. Nothing here is on by default. Each method makes a
+*training model* that shares its layers with yours: fit it with plain `fit`, on any
+backend and under any strategy, and yours is trained; what only training needs stays
+behind.
+
+| method | idea | extra cost |
+| --- | --- | --- |
+| `supervised` | each modality also answers by itself | a dense layer a modality |
+| `gradient_blending` | weighs those losses: gain / overfitting^2 | short trainings |
+| `ogm_ge` | slows the encoder that is ahead, adds noise | M passes behind encoders |
+| `agm` | scales the gradient of each Shapley share | 2^M passes behind encoders |
+
+What they are worth: test accuracy with both, and with the slow one alone, where one
+modality is easy and the other better but slow. `benchmarks/balance.py`, generated data,
+means of 2 seeds with Adam, 3 with SGD and momentum; the standard deviation over seeds
+is about 0.003 and 0.01:
+
+| method | Adam, both | Adam, slow | SGD, both | SGD, slow |
+| --- | --- | --- | --- | --- |
+| plain | 0.836 | 0.682 | 0.810 | 0.641 |
+| `supervised` | 0.852 | 0.731 | 0.818 | 0.661 |
+| `gradient_blending` | 0.849 | 0.726 | | |
+| `ogm_ge`, no noise | 0.838 | 0.682 | 0.814 | 0.641 |
+| `ogm_ge` | 0.835 | 0.667 | 0.812 | 0.610 |
+| `agm` | 0.835 | 0.680 | 0.810 | 0.660 |
+| the slow one trained alone | | 0.774 | | 0.713 |
+
+Deep supervision helps there, weighing it by Gradient Blending no more than equal
+weights; OGM-GE and AGM change less than the seeds do. Adam divides each gradient by its
+own size and so undoes a scale that stays the same: use those two with SGD.
+"""
+
+from mmkeras.balance.adaptive import agm, agm_scales
+from mmkeras.balance.blending import blending_weights, gradient_blending
+from mmkeras.balance.deep_supervision import losses, supervised, with_targets
+from mmkeras.balance.monitor import Monitor
+from mmkeras.balance.on_the_fly import ogm_ge, ogm_scales
+from mmkeras.balance.parts import scales, with_label
+
+__all__ = [
+    "Monitor",
+    "agm",
+    "agm_scales",
+    "blending_weights",
+    "gradient_blending",
+    "losses",
+    "ogm_ge",
+    "ogm_scales",
+    "scales",
+    "supervised",
+    "with_label",
+    "with_targets",
+]
