@@ -5,6 +5,9 @@ PYTHON ?= python3
 VENV := .venv
 CACHE := .cache
 PY := $(VENV)/bin/python
+# test processes side by side; each takes up to 4 GB
+WORKERS ?= 2
+PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile
 
 .PHONY: demo test test-slow assets stamps lint clean
 
@@ -14,10 +17,10 @@ demo: $(VENV)/.cli
 test: $(VENV)/.test
 	$(PY) -m ruff check mmkeras tests examples benchmarks
 	$(PY) -m ruff format --check mmkeras tests examples benchmarks
-	$(PY) -m pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-slow: $(VENV)/.test
-	$(PY) -m pytest -m slow
+	$(PYTEST) -m slow
 
 assets: $(VENV)/.test
 	$(PY) examples/stamps/assets.py --cache $(CACHE)
