@@ -12,6 +12,7 @@ __version__ = "0.1.0"
 _PUBLIC = {
     "analysis": "",
     "audio": "",
+    "balance": "",
     "data": "",
     "dropout": "",
     "export": "",
@@ -19,8 +20,12 @@ _PUBLIC = {
     "heads": "",
     "hub": "",
     "image": "",
+    "late": "",
+    "losses": "",
     "modality": "",
     "presence": "",
+    "replicas": "",
+    "tabular": "",
     "testing": "",
     "text": "",
     "transfer": "",
@@ -31,8 +36,8 @@ _PUBLIC = {
     "standardize": "",
 }
 # modules whose layers Keras must know before it reads a `.keras` file
-_SERIALIZABLE = ("audio", "dropout", "fusion", "heads", "hub", "image", "presence")
-_SERIALIZABLE += ("standardize", "text", "transfer")
+_SERIALIZABLE = ("audio", "dropout", "fusion", "heads", "hub", "image", "losses")
+_SERIALIZABLE += ("presence", "standardize", "tabular", "text", "transfer")
 
 __all__ = sorted(_PUBLIC)
 

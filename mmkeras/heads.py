@@ -1,6 +1,6 @@
 """Heads: the output contract of a model, with the loss and metrics that fit it.
 
-Any Keras layer is a head. These three also remember what their outputs are called, so
+Any Keras layer is a head. These also remember what their outputs are called, so
 that a table's labels, a report and a prediction file use the same names.
 """
 
@@ -22,8 +22,34 @@ class Head(NamedTuple):
     metrics: list
 
 
+class Named:
+    """What a layer can say of its outputs, once they have names and a kind."""
+
+    def probabilities(self, outputs):
+        """Outputs as probabilities (softmax or sigmoid), or the numbers themselves."""
+        if self.kind == "single":
+            return ops.softmax(outputs, axis=-1)
+        return ops.sigmoid(outputs) if self.kind == "multi" else outputs
+
+    def decode(self, outputs, threshold=0.5):
+        """Outputs as one dict a row: the class(es) and the score of each name."""
+        scores = ops.convert_to_numpy(
+            self.probabilities(ops.convert_to_tensor(outputs))
+        )
+        rows = []
+        for row in scores:
+            named = {name: float(x) for name, x in zip(self.classes, row, strict=True)}
+            if self.kind == "single":
+                named = {"class": self.classes[int(row.argmax())], **named}
+            elif self.kind == "multi":
+                chosen = [n for n, x in named.items() if x >= threshold]
+                named = {"class": "|".join(chosen), **named}
+            rows.append(named)
+        return rows
+
+
 @keras.saving.register_keras_serializable("mmkeras")
-class Prediction(keras.layers.Dense):
+class Prediction(Named, keras.layers.Dense):
     """A dense layer whose outputs have names: y = W x + b, logits or numbers.
 
     Example:
@@ -49,17 +75,7 @@ class Prediction(keras.layers.Dense):
     """
 
     def __init__(self, classes, kind="single", dropout=0.0, **kwargs):
-        if kind not in KINDS:
-            raise ValueError(f"`kind` wants one of {KINDS}. Received: kind={kind!r}")
-        classes = [str(x) for x in classes]
-        if len(set(classes)) != len(classes) or not classes:
-            raise ValueError(
-                f"`classes` wants different names, at least one. Received: {classes}"
-            )
-        if kind == "single" and len(classes) < 2:
-            raise ValueError(
-                f"Classification wants two or more classes. Received: {classes}"
-            )
+        classes = _checked(classes, kind)
         kwargs.setdefault("dtype", "float32")  # logits stay float32 under any policy
         super().__init__(len(classes), **kwargs)
         self.classes = classes
@@ -70,33 +86,50 @@ class Prediction(keras.layers.Dense):
     def call(self, inputs, training=False):
         return super().call(self.input_dropout(inputs, training=training))
 
-    def probabilities(self, outputs):
-        """Outputs as probabilities (softmax or sigmoid), or the numbers themselves."""
-        if self.kind == "single":
-            return ops.softmax(outputs, axis=-1)
-        return ops.sigmoid(outputs) if self.kind == "multi" else outputs
-
-    def decode(self, outputs, threshold=0.5):
-        """Outputs as one dict a row: the class(es) and the score of each name."""
-        scores = ops.convert_to_numpy(
-            self.probabilities(ops.convert_to_tensor(outputs))
-        )
-        rows = []
-        for row in scores:
-            named = {name: float(x) for name, x in zip(self.classes, row, strict=True)}
-            if self.kind == "single":
-                named = {"class": self.classes[int(row.argmax())], **named}
-            elif self.kind == "multi":
-                chosen = [n for n, x in named.items() if x >= threshold]
-                named = {"class": "|".join(chosen), **named}
-            rows.append(named)
-        return rows
-
     def get_config(self):
         own = {"classes": self.classes, "kind": self.kind, "dropout": self.dropout}
         config = {**super().get_config(), **own}
         del config["units"]
         return config
+
+
+@keras.saving.register_keras_serializable("mmkeras")
+class Outputs(Named, keras.layers.Layer):
+    """Names for outputs that are made already, such as a late fusion's: y = x.
+
+    Args:
+        classes: list of strings, the name of each output.
+        kind: "single", "multi" or "number", as `Prediction`.
+
+    Call arguments:
+        inputs: float tensor `(batch, len(classes))`, logits or numbers.
+
+    Output shape: `(batch, len(classes))`, float32.
+
+    Raises:
+        ValueError: as `Prediction`, or an input of another width.
+    """
+
+    def __init__(self, classes, kind="single", **kwargs):
+        kwargs.setdefault("dtype", "float32")
+        super().__init__(**kwargs)
+        self.classes, self.kind = _checked(classes, kind), kind
+        self.units = len(self.classes)
+
+    def call(self, inputs):
+        if inputs.shape[-1] != self.units:
+            raise ValueError(
+                f"Layer '{self.name}' names {self.units} outputs. Received: inputs of "
+                f"width {inputs.shape[-1]}. A late fusion wants `units={self.units}`."
+            )
+        return inputs
+
+    def compute_output_shape(self, input_shape):
+        return tuple(input_shape)
+
+    def get_config(self):
+        own = {"classes": self.classes, "kind": self.kind}
+        return {**super().get_config(), **own}
 
 
 @keras.saving.register_keras_serializable("mmkeras")
@@ -166,6 +199,22 @@ class AreaUnderCurve(keras.metrics.AUC):
         }
 
 
+def _checked(classes, kind):
+    """The names as strings, once they and their kind are valid."""
+    if kind not in KINDS:
+        raise ValueError(f"`kind` wants one of {KINDS}. Received: kind={kind!r}")
+    classes = [str(x) for x in classes]
+    if len(set(classes)) != len(classes) or not classes:
+        raise ValueError(
+            f"`classes` wants different names, at least one. Received: {classes}"
+        )
+    if kind == "single" and len(classes) < 2:
+        raise ValueError(
+            f"Classification wants two or more classes. Received: {classes}"
+        )
+    return classes
+
+
 def _flat(labels):
     return ops.reshape(ops.cast(labels, "int32"), (-1,))
 
@@ -174,7 +223,18 @@ def _names(classes):
     return [str(i) for i in range(classes)] if isinstance(classes, int) else classes
 
 
-def classification(classes, dropout=0.0):
+def _layer(classes, kind, dropout, dense):
+    if dense:
+        return Prediction(_names(classes), kind, dropout, name="head")
+    if dropout:
+        raise ValueError(
+            f"`dropout` wants a dense head: use the late fusion's own. Received: "
+            f"dropout={dropout}, dense=False"
+        )
+    return Outputs(_names(classes), kind, name="head")
+
+
+def classification(classes, dropout=0.0, dense=True):
     """Head, loss and metrics for one class a row.
 
     Example:
@@ -185,11 +245,12 @@ def classification(classes, dropout=0.0):
     Args:
         classes: list of class names, or their number. Labels are the class's index.
         dropout: Float in [0, 1), share of the fused features that training drops.
+        dense: False where the fusion's outputs are the logits already (late fusion).
 
     Returns:
         `Head` whose layer gives logits `(batch, classes)`.
     """
-    layer = Prediction(_names(classes), "single", dropout, name="head")
+    layer = _layer(classes, "single", dropout, dense)
     metrics = [
         keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
         MacroF1(layer.units),
@@ -198,9 +259,9 @@ def classification(classes, dropout=0.0):
     return Head(layer, keras.losses.SparseCategoricalCrossentropy(True), metrics)
 
 
-def multilabel(classes, dropout=0.0):
+def multilabel(classes, dropout=0.0, dense=True):
     """Head, loss and metrics for any number of classes a row (multi-hot labels)."""
-    layer = Prediction(_names(classes), "multi", dropout, name="head")
+    layer = _layer(classes, "multi", dropout, dense)
     metrics = [
         keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0),
         MacroF1(layer.units, threshold=0.5),
@@ -209,14 +270,15 @@ def multilabel(classes, dropout=0.0):
     return Head(layer, keras.losses.BinaryCrossentropy(from_logits=True), metrics)
 
 
-def regression(outputs=1, dropout=0.0):
+def regression(outputs=1, dropout=0.0, dense=True):
     """Head, loss and metrics for numbers.
 
     Args:
         outputs: how many numbers a row, or their names.
         dropout: Float in [0, 1), share of the fused features that training drops.
+        dense: False where the fusion's outputs are the numbers already.
     """
-    layer = Prediction(_names(outputs), "number", dropout, name="head")
+    layer = _layer(outputs, "number", dropout, dense)
     metrics = [
         keras.metrics.MeanAbsoluteError(name="mae"),
         keras.metrics.RootMeanSquaredError(name="rmse"),
@@ -225,6 +287,10 @@ def regression(outputs=1, dropout=0.0):
 
 
 def output_contract(model):
-    """The model's `Prediction` layer, or None where its head is another layer."""
-    found = [x for x in model._flatten_layers() if isinstance(x, Prediction)]
-    return found[-1] if found else None
+    """The layer that names the model's outputs, or None where no layer does."""
+    # the model's own first: an encoder may be a model with a head of its own
+    for layers in (model.layers, model._flatten_layers()):
+        found = [x for x in layers if isinstance(x, Named)]
+        if found:
+            return found[-1]
+    return None

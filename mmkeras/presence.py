@@ -128,7 +128,12 @@ class MissingToken(keras.layers.Layer):
 
     def call(self, features, presence):
         return {
-            name: ops.where(presence[name][:, None] > 0, x, self.tokens[name])
+            # JAX' where takes arrays only, no Keras variable
+            name: ops.where(
+                presence[name][:, None] > 0,
+                x,
+                ops.convert_to_tensor(self.tokens[name]),
+            )
             if name in presence
             else x
             for name, x in features.items()

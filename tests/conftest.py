@@ -4,12 +4,12 @@ import os
 import tempfile
 from pathlib import Path
 
+import pytest
+
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 # runs keep their features in Keras' folder: not in that of whoever runs the tests
 _HOME = tempfile.TemporaryDirectory(prefix="keras-home-")
 os.environ["KERAS_HOME"] = _HOME.name
-
-import pytest
 
 CACHE = Path(__file__).parent.parent / ".cache"
 

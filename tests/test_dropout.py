@@ -181,3 +181,18 @@ def test_fit_of_a_frozen_copy_sees_what_predict_gives():
     loss = model.fit(X, y, batch_size=64, verbose=0).history["loss"][0]
     want = np.mean(model.predict(X, verbose=0) ** 2)
     np.testing.assert_allclose(loss, want, rtol=1e-5)
+
+
+@pytest.mark.parametrize("rate", [0.1, 0.5, 0.902])
+def test_dropout_drops_each_element_with_its_rate(rate):
+    """Also between two steps of 1/256, and each byte of an integer by itself."""
+    layer = dropout.Dropout(rate, seed=1)
+    calls = [np.array(layer(np.ones((500, 8)), training=True)) for _ in range(40)]
+    values = np.concatenate(calls)
+    kept = values != 0
+    np.testing.assert_allclose(values[kept], 1 / (1 - rate), rtol=1e-5)
+    error = np.sqrt(rate * (1 - rate) / len(kept))
+    assert np.abs(1 - kept.mean(0) - rate).max() < 5 * error
+    together = np.corrcoef(kept.T) - np.eye(8)
+    assert np.abs(together).max() < 5 / np.sqrt(len(kept))
+    assert not np.array_equal(calls[0], calls[1])

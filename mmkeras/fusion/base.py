@@ -66,9 +66,11 @@ class Fusion(keras.layers.Layer):
         self.dropout = dropout
         self.normalize = normalize
         self.feature_dropout = Dropout(dropout, dtype=self.dtype_policy)
-        #: Names of the modalities, sorted, and the width of each; set by `build`.
+        #: Names of the modalities, sorted, the width of each, and its length: 1 for a
+        #: vector, None for tokens. Set by `build`.
         self.names = None
         self.dims = None
+        self.lengths = None
 
     def build_fusion(self):
         """Creates the weights, for the modalities in `self.names` and `self.dims`."""
@@ -93,6 +95,7 @@ class Fusion(keras.layers.Layer):
         checks.presence_names(self, sorted(shapes), presence_shape)
         self.names = tuple(sorted(shapes))
         self.dims = {name: shapes[name][-1] for name in self.names}
+        self.lengths = {n: 1 if len(shapes[n]) == 2 else None for n in self.names}
         self.build_fusion()
 
     def call(self, features, presence=None, training=None):

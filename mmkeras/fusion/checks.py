@@ -13,6 +13,17 @@ def positive(name, value, optional=False):
     return value
 
 
+def divides(name, value, units):
+    """`value`, if it divides `units`."""
+    if units % value:
+        near = [x for x in range(1, units + 1) if units % x == 0]
+        raise ValueError(
+            f"`{name}` wants a divisor of units={units}. Received: {name}={value}. "
+            f"Valid: {near}"
+        )
+    return value
+
+
 def feature_shapes(fusion, shapes):
     """Shapes of the features, tokens' shape for token features.
 
@@ -81,6 +92,12 @@ def same_modalities(fusion, shapes):
                 f"`{kind}` was built for features['{name}'] of width "
                 f"{fusion.dims[name]}. Received: shape {shape}."
             )
+        if fusion.lengths[name] == 1 and len(shape) == 3 and shape[1] != 1:
+            raise ValueError(
+                f"`{kind}` was built for features['{name}'] as a vector, one token "
+                f"long. Received: shape {shape}. Call it with tokens first, or pool "
+                "them."
+            )
 
 
 def presence_names(fusion, names, shapes):
@@ -122,3 +139,17 @@ def _describe(shapes):
     if isinstance(shapes, tuple) and all(isinstance(x, int | None) for x in shapes):
         return f"one tensor of shape {shapes}"
     return f"{type(shapes).__name__} {shapes!r}"
+
+
+def modality_weights(weights, names):
+    """Raises unless `weights` has a number from 0 for each name, one above 0."""
+    if sorted(weights) != sorted(names):
+        raise ValueError(
+            f"`weights` wants one for each of {sorted(names)}. "
+            f"Received: {sorted(weights)}"
+        )
+    values = [float(x) for x in weights.values()]
+    if not all(0 <= x < float("inf") for x in values) or not any(values):
+        raise ValueError(
+            f"`weights` wants numbers from 0, at least one above. Received: {weights}"
+        )

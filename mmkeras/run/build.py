@@ -8,6 +8,7 @@ import keras
 
 from mmkeras import audio, fusion, heads, hub, image, text
 from mmkeras.fusion.base import Fusion
+from mmkeras.fusion.late import LateFusion
 
 _UNITS = 128  # width of the fused tensor where the recipe says nothing
 _HEADS = {
@@ -53,17 +54,19 @@ def is_pretrained(source):
     return source.kind == "text" and source.encoder == "bert"
 
 
-def fusion_layer(name, options):
-    """A fusion by its short name: "gated", "concat", "weighted_sum"."""
-    names = fusions()
-    if name not in names:
-        near = difflib.get_close_matches(name, names, 3)
-        raise ValueError(
-            f"Unknown fusion '{name}'. Near names: {near}. Valid names: {sorted(names)}"
-        )
-    made = names[name]
+def fusion_layer(name, options, head_layer=None):
+    """A fusion by its short name: "gated", "concat", "late_product".
+
+    Args:
+        name: string.
+        options: dict of its arguments.
+        head_layer: the model's head; a late fusion gives as many outputs, of its kind.
+    """
+    made = _fusion(name)
     takes = inspect.signature(made.__init__).parameters
-    if "units" in takes and "units" not in options:
+    if issubclass(made, LateFusion) and head_layer is not None:
+        options = {**options, "units": head_layer.units, "kind": head_layer.kind}
+    elif "units" in takes and "units" not in options:
         options = {**options, "units": _UNITS}
     try:
         return made(**options, name="fusion")
@@ -81,14 +84,25 @@ def fusions():
     for key in fusion.__all__:
         value = getattr(fusion, key)
         if isinstance(value, type) and issubclass(value, Fusion) and value != Fusion:
-            snake = re.sub(r"(?<=[a-z])(?=[A-Z][a-z])", "_", key).lower()
+            snake = re.sub(r"(?<=[a-z])(?=[A-Z][a-z]|MLP)", "_", key).lower()
             found[snake.removesuffix("_fusion")] = value
     return found
 
 
-def head(task, classes, dropout=0.0):
-    """`heads.Head` for a task of the recipe."""
-    return _HEADS[task](classes, dropout=dropout)
+def head(task, classes, dropout=0.0, fusion="gated"):
+    """`heads.Head` for a task of the recipe; a late fusion's only names its outputs."""
+    late = issubclass(_fusion(fusion), LateFusion)
+    return _HEADS[task](classes, dropout=dropout, dense=not late)
+
+
+def _fusion(name):
+    names = fusions()
+    if name not in names:
+        near = difflib.get_close_matches(name, names, 3)
+        raise ValueError(
+            f"Unknown fusion '{name}'. Near names: {near}. Valid names: {sorted(names)}"
+        )
+    return names[name]
 
 
 def _image(source, _):

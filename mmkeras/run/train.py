@@ -52,7 +52,8 @@ def train(recipe, progress=None, command="mmkeras train"):
     keras.utils.set_random_seed(recipe.seed)
     parts = split(recipe)
     columns = {name: x.column or name for name, x in recipe.sources.items()}
-    head = build.head(recipe.task, classes(recipe, parts), recipe.head_dropout)
+    names = classes(recipe, parts)
+    head = build.head(recipe.task, names, recipe.head_dropout, recipe.fusion)
     model = assemble(recipe, head, parts["train"], columns)
     progress.say(transfer.summary(model).to_string())
 
@@ -136,7 +137,7 @@ def assemble(recipe, head, train_rows, columns):
                     f"leave modality '{name}' out."
                 )
         made[name] = build.encoder(name, source, sentences)
-    layer = build.fusion_layer(recipe.fusion, recipe.fusion_options)
+    layer = build.fusion_layer(recipe.fusion, recipe.fusion_options, head.layer)
     model = multimodal(
         made, layer, head.layer, modality_dropout=recipe.modality_dropout
     )

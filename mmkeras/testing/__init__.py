@@ -14,8 +14,10 @@ from mmkeras.testing.fusion import (
     check_fusion,
     check_law,
     check_replicas,
+    law_results,
 )
 from mmkeras.testing.modality import check_modality_input
+from mmkeras.testing.table import every_fusion, law_table
 
 __all__ = [
     "DIMS",
@@ -30,4 +32,7 @@ __all__ = [
     "check_law",
     "check_modality_input",
     "check_replicas",
+    "every_fusion",
+    "law_results",
+    "law_table",
 ]

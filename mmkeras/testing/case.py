@@ -14,7 +14,8 @@ ROWS = 8
 class Case:
     """A way to make a fresh fusion, and a batch to try it on.
 
-    Row 0 has every modality, row 1 has none, the others a random subset.
+    Row 0 has every modality, at its full length, row 1 has none, the others a random
+    subset.
     """
 
     make: object
@@ -75,16 +76,19 @@ def case(fusion, modalities=3, tokens=False, seed=0):
     Args:
         fusion: a `Fusion` layer (its config is copied), or a function that makes one.
         modalities: Integer from 1 to 5.
-        tokens: Boolean, token features in place of vectors.
+        tokens: Boolean, token features in place of vectors; "mixed": tokens and
+            vectors by turns.
         seed: Integer.
     """
     rng = np.random.default_rng(seed)
     features, presence = {}, {}
-    for name in list(DIMS)[:modalities]:
+    for i, name in enumerate(list(DIMS)[:modalities]):
         dim, length = DIMS[name], DIMS[name] + 1
         features[name] = rng.normal(size=(ROWS, dim)).astype("float32")
-        if tokens:
+        if tokens and not (tokens == "mixed" and i % 2):
             mask = np.arange(length) < rng.integers(1, length + 1, size=(ROWS, 1))
+            # where each row has one token there is nothing to choose, or to learn
+            mask[0] = True
             x = rng.normal(size=(ROWS, length, dim)).astype("float32")
             features[name] = {"tokens": x, "mask": mask.astype("float32")}
         there = rng.integers(0, 2, size=ROWS).astype("float32")

@@ -18,6 +18,8 @@ from mmkeras.text.layers import (
     PaddingMask,
     Row,
     Sum,
+    TokenDense,
+    TokenNorm,
 )
 from mmkeras.text.token_ids import TokenIds
 
@@ -30,9 +32,18 @@ def gelu_tanh(x):
     return keras.activations.gelu(x, approximate=True)
 
 
+@keras.saving.register_keras_serializable("mmkeras")
+def gelu_erf(x):
+    """The exact GELU in the form that TensorFlow fuses; Keras' own takes twice as long.
+
+    x / 2 (1 + erf(x / sqrt(2))).
+    """
+    return 0.5 * x * (1.0 + keras.ops.erf(x * 0.5**0.5))
+
+
 # hidden_act of config.json -> activation; "gelu" is the exact one
 _ACTIVATIONS = {
-    "gelu": "gelu",
+    "gelu": gelu_erf,
     "gelu_new": gelu_tanh,
     "gelu_pytorch_tanh": gelu_tanh,
     "relu": "relu",
@@ -225,7 +236,7 @@ def _graph(config, contract, pooling, name):
     else:
         outputs = FirstToken(name="cls")(x)
     if pooling == "pooler":
-        outputs = _dense(config, width, "pooler", activation="tanh")(outputs)
+        outputs = _dense(config, width, "pooler", "tanh", layers.Dense)(outputs)
     return keras.Model(inputs, outputs, name=name)
 
 
@@ -286,11 +297,11 @@ def _random(config):
     return keras.initializers.TruncatedNormal(stddev=config["initializer_range"])
 
 
-def _dense(config, units, name, activation=None):
-    return layers.Dense(
+def _dense(config, units, name, activation=None, kind=TokenDense):
+    return kind(
         units, activation=activation, kernel_initializer=_random(config), name=name
     )
 
 
 def _norm(config, name):
-    return layers.LayerNormalization(epsilon=config["layer_norm_eps"], name=name)
+    return TokenNorm(epsilon=config["layer_norm_eps"], name=name)

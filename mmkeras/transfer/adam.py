@@ -1,13 +1,16 @@
-"""Adam and AdamW for weights that begin to train later than others.
+"""Adam and AdamW for weights that begin to train later than others; and faster ones.
 
 Adam divides its means by 1 - b^t, t being the steps of the whole optimizer. A weight
 released at step 1,000 has means of zero and nothing to divide by: its steps grow to
 6.6 times the learning rate, just where pretrained weights want care. Here t counts
-from the step at which the weight joined.
+from the step at which the weight joined. The update is one kernel where the backend
+has it (`fused`).
 """
 
 import keras
 from keras import ops
+
+from mmkeras.transfer import fused
 
 
 class _Late:
@@ -36,7 +39,8 @@ class _Late:
             steps = ops.cast(self.iterations + 1, "float32")
             factor = self._correction(steps - joined) / self._correction(steps)
             learning_rate = ops.cast(learning_rate, "float32") * factor
-        super().update_step(gradient, variable, learning_rate)
+        if not fused.adam(self, gradient, variable, learning_rate):
+            super().update_step(gradient, variable, learning_rate)
 
     def _correction(self, steps):
         return ops.sqrt(1 - ops.power(self.beta_2, steps)) / (

@@ -13,6 +13,8 @@ UNABLE = {
     "WeightedSum": fusion.WeightedSum(16),
     "WeightedSum per example": fusion.WeightedSum(16, per_example=True),
     "GatedFusion, one gate": fusion.GatedFusion(16, per_unit=False),
+    "LateProduct": fusion.LateProduct(16),
+    "BottleneckFusion without": fusion.BottleneckFusion(8, 2, 1, bottlenecks=0),
 }
 ABLE = {
     "Max": fusion.Max(16),
@@ -24,7 +26,22 @@ ABLE = {
     "TensorFusion": fusion.TensorFusion(16, width=4),
     "LowRankFusion": fusion.LowRankFusion(16),
     "FactorizedBilinear": fusion.FactorizedBilinear(16),
+    "MCB": fusion.MCB(16),
+    "LateMLP": fusion.LateMLP(16, hidden=(16,)),
+    "CrossAttentionFusion": fusion.CrossAttentionFusion(8, 2, 1),
+    "TransformerFusion": fusion.TransformerFusion(8, 2, 1),
+    "MulT": fusion.MulT(8, 2, 1),
+    "BottleneckFusion": fusion.BottleneckFusion(8, 2, 2),
+    "PerceiverFusion": fusion.PerceiverFusion(8, 2, 1, latents=2),
 }
+
+
+# what takes long to trace
+SLOW = ("MulT", "BottleneckFusion", "BottleneckFusion without", "PerceiverFusion")
+
+
+def names(table):
+    return [pytest.param(x, marks=[pytest.mark.slow] * (x in SLOW)) for x in table]
 
 
 def xor(rows, seed):
@@ -50,12 +67,12 @@ def accuracy(layer):
     return np.mean((model(x).numpy()[:, 0] > 0) == y)
 
 
-@pytest.mark.parametrize("name", ABLE)
+@pytest.mark.parametrize("name", names(ABLE))
 def test_learns_xor(name):
     assert accuracy(ABLE[name]) > 0.95
 
 
-@pytest.mark.parametrize("name", UNABLE)
+@pytest.mark.parametrize("name", names(UNABLE))
 def test_a_sum_of_parts_or_one_gate_cannot(name):
     # At most three of the four sign patterns can be right, whatever the weights. One
     # gate for all units weighs A(a) against B(b) by a score that is linear in the

@@ -2,45 +2,41 @@
 
 import pytest
 
-from mmkeras import fusion, testing
+from mmkeras import testing
 
-FUSIONS = {
-    "Concat": fusion.Concat(),
-    "Concat token": fusion.Concat(missing="token"),
-    "Concat normalized": fusion.Concat(normalize="layer", dropout=0.2),
-    "Add": fusion.Add(4),
-    "WeightedSum": fusion.WeightedSum(4),
-    "WeightedSum per example": fusion.WeightedSum(4, per_example=True),
-    "Gated": fusion.GatedFusion(4),
-    "Gated one gate": fusion.GatedFusion(4, per_unit=False, dropout=0.2),
-    "Gated normalized": fusion.GatedFusion(4, normalize="layer"),
-    "Gated equal length": fusion.GatedFusion(4, normalize="length"),
-    "GMU": fusion.GMU(4),
-    "Mean": fusion.Mean(4),
-    "Max": fusion.Max(4),
-    "Product": fusion.Product(4),
-    "FiLM": fusion.FiLM("photo", 4),
-    "MultiplicativeInteractions": fusion.MultiplicativeInteractions(4, width=3),
-    "TensorFusion": fusion.TensorFusion(4, width=2),
-    "LowRankFusion": fusion.LowRankFusion(4),
-    "FactorizedBilinear": fusion.FactorizedBilinear(4),
-}
+FUSIONS = testing.every_fusion()
+HEAVY = [name for name, layer in FUSIONS.items() if layer.takes_tokens]
+# test_late.py checks the late ones, in more forms
+LIGHT = [x for x in FUSIONS if x not in HEAVY and not x.startswith("Late")]
 
 
 # the four that the main road offers are exported at every run, the others in `slow`
 FIRST = ("Concat token", "Add", "WeightedSum", "Gated")
 EXPORTED = [
-    x if x in FIRST else pytest.param(x, marks=pytest.mark.slow) for x in FUSIONS
+    x if x in FIRST else pytest.param(x, marks=pytest.mark.slow)
+    for x in [*LIGHT, *HEAVY]
 ]
 
 
-@pytest.mark.parametrize("name", FUSIONS)
+@pytest.mark.parametrize("name", LIGHT)
 def test_keeps_the_laws(name):
     testing.check_fusion(FUSIONS[name], (1, 3), export=False, fresh_process=False)
 
 
+@pytest.mark.parametrize("name", HEAVY)
+def test_keeps_the_laws_on_tokens_beside_vectors(name):
+    kinds = {"tokens": ["mixed"], "export": False, "fresh_process": False}
+    testing.check_fusion(FUSIONS[name], (2,), **kinds)
+
+
 @pytest.mark.slow
-@pytest.mark.parametrize("name", FUSIONS)
+@pytest.mark.parametrize("name", HEAVY)
+def test_keeps_the_laws_on_vectors_and_on_tokens(name):
+    testing.check_fusion(FUSIONS[name], (1, 3), export=False, fresh_process=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", [*LIGHT, *HEAVY])
 def test_keeps_the_laws_with_more_modalities(name):
     testing.check_fusion(FUSIONS[name], (2, 5), export=False, fresh_process=False)
 
@@ -48,8 +44,13 @@ def test_keeps_the_laws_with_more_modalities(name):
 @pytest.mark.parametrize("law", testing.EXPORT_LAWS)
 @pytest.mark.parametrize("name", EXPORTED)
 def test_compiled_and_exported(name, law):
-    tried = testing.case(FUSIONS[name])
+    tried = testing.case(FUSIONS[name], tokens=name in HEAVY and "mixed")
     testing.check_law(law, testing.EXPORT_LAWS[law], tried)
+
+
+def test_the_one_by_attention_that_is_exported_at_every_run():
+    tried = testing.case(FUSIONS["TransformerFusion"], 2, tokens="mixed")
+    testing.check_law("export", testing.EXPORT_LAWS["export"], tried)
 
 
 def test_reloaded_in_a_fresh_process():
@@ -57,5 +58,7 @@ def test_reloaded_in_a_fresh_process():
 
 
 @pytest.mark.slow
-def test_two_replicas_train_as_one_device():
-    testing.check_replicas({k: testing.case(v) for k, v in FUSIONS.items()})
+@pytest.mark.parametrize("names", [LIGHT, HEAVY], ids=["vectors", "tokens"])
+def test_two_replicas_train_as_one_device(names):
+    kind = names == HEAVY and "mixed"
+    testing.check_replicas({k: testing.case(FUSIONS[k], 2, kind) for k in names})

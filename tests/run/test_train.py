@@ -12,7 +12,7 @@ from mmkeras import cli, load_model
 from mmkeras.run import build, demo, demo_data
 from mmkeras.run.progress import Progress
 from mmkeras.run.recipe import Source
-from mmkeras.run.train import classes, split, train
+from mmkeras.run.train import assemble, classes, split, train
 
 ROWS = {"train": 64, "val": 24, "test": 32}
 
@@ -241,6 +241,17 @@ def test_encoder_options_that_nobody_takes(source, message):
 
 def test_fusions_have_readable_names():
     assert {"film", "gmu", "gated", "low_rank", "weighted_sum"} <= set(build.fusions())
+
+
+def test_a_late_fusion_is_the_head(table, tmp_path):
+    sources = {"title": Source("text", "embedding_mean")}
+    made = recipe(table, tmp_path, sources=sources, fusion="late_product")
+    head = build.head(made.task, demo_data.CLASSES, fusion=made.fusion)
+    rows = pandas.read_csv(table)
+    model = assemble(made, head, rows, {"title": "title"})
+    assert model.get_layer("fusion").units == len(demo_data.CLASSES)
+    assert model.output is model.get_layer("head").output
+    assert not model.get_layer("head").weights
 
 
 def test_a_column_without_text_is_named(table, tmp_path):

@@ -161,3 +161,25 @@ def test_what_does_not_decay():
 def test_wrong_arguments(make, words):
     with pytest.raises(ValueError, match=words):
         make(network())
+
+
+@pytest.mark.parametrize("jit", [False, True])
+def test_adam_is_adam_for_words_that_repeat(jit):
+    """Against numpy in float64: the gradients of one word are summed, then squared."""
+    words = np.array([[3, 3, 1]])
+    model = keras.Sequential(
+        [keras.Input((3,), dtype="int32"), keras.layers.Embedding(5, 2)]
+    )
+    start = model.get_weights()[0].astype("float64")
+    model.compile(transfer.Adam(0.01), "mse", jit_compile=jit)
+    target = np.random.default_rng(0).normal(size=(1, 3, 2))
+    table, m, v = start.copy(), np.zeros((5, 2)), np.zeros((5, 2))
+    for step in range(1, 6):
+        model.train_on_batch(words, target)
+        gradient = np.zeros((5, 2))
+        np.add.at(gradient, words[0], (table[words[0]] - target[0]) / 3)
+        m = 0.9 * m + 0.1 * gradient
+        v = 0.999 * v + 0.001 * gradient**2
+        mean, variance = m / (1 - 0.9**step), v / (1 - 0.999**step)
+        table = table - 0.01 * mean / (np.sqrt(variance) + 1e-7)
+    np.testing.assert_allclose(model.get_weights()[0], table, atol=1e-5)
