@@ -11,19 +11,19 @@ threads, and only one of them computes at a time: they take turns, round after r
 - forward: masked mean of the tokens. Keras `predict_on_batch`, torch under
   `inference_mode` (its default attention, sdpa).
 - train step: forward with dropout 0.1, mean squared error, backward, AdamW on every
-  weight: mm.transfer's for ours, Keras' for keras_hub, in `train_on_batch` (one compiled
-  function); torch eager, with its AdamW as it comes and, on a line of its own, with
-  `fused=True`.
+  weight: mm.transfer's for ours, Keras' for keras_hub, in `train_on_batch` (one
+  compiled function); torch eager, with its AdamW as it comes and, on a line of its
+  own, with `fused=True`.
 
 keras_hub hard-codes the tanh approximation of GELU; here it is given the exact one, so
 that all three compute the same: the largest difference of the features is printed.
 Prints medians of wall and CPU milliseconds a call and the median (and range) of the
 paired ratios peer / ours: over 1, ours is faster.
 
-Seen on two cores shared with other work, CPU ratios (forward, train step), one thread:
-MiniLM, two runs of 7 and 11 rounds: torch 1.04 and 0.97, 0.98 and 0.98 (fused AdamW
-0.90 and 0.90), keras_hub 1.41 and 1.18, 1.17 and 1.12; base, 3 rounds: torch 1.05, 1.07
-(fused 0.97), keras_hub 1.16, 1.20. XLA: 1.25 and 1.05 times our own time.
+Seen on two cores shared with other work, one thread, CPU ratios (forward, train step):
+MiniLM, 7 rounds: torch 1.00, 1.07 (fused AdamW 0.97), keras_hub 1.31, 1.24. Before ours
+had mm.transfer's one-kernel AdamW: torch 0.98 (fused 0.90), and base, 3 rounds: torch
+1.05, 1.07 (fused 0.97), keras_hub 1.16, 1.20. XLA: 1.25 and 1.05 times our own time.
 """
 
 import argparse

@@ -17,7 +17,21 @@ Every finished run is written to OUT/transfer.json at once, and is not run again
 it when you like and start it again. Seconds are CPU seconds of all threads, with
 reading, encoding and tracing, so that a busy machine does not count.
 
-Rates and epochs were chosen on the validation rows, never on the test rows.
+Expected on test, accuracy / macro-F1 in %, mean of 3 seeds (range of the accuracy):
+
+    feature     79.7 (78.4-81.0) / 79.0       33 CPU s
+    lora        82.1 (79.7-83.7) / 80.8       90
+    top         82.8 (81.7-83.7) / 81.4       88
+    whole       82.6 (82.4-83.0) / 81.0      129
+    structure   29.4 (27.5-31.4) / 25.3      326
+    small       36.8 (35.9-37.9) / 35.0      100
+
+40 CPU minutes in all. The standard error of one accuracy is 3 points. `structure` knows
+all training rows by heart after 8 of its 12 epochs, so more of them would not help it.
+
+Rates and epochs are usual values, set beforehand; none was searched and no test row
+chose one. Width, dropout and weight decay, the same in all rows, are recipe_a.toml's,
+which were chosen with the test scores of feature transfer in sight.
 """
 
 import argparse
@@ -212,21 +226,10 @@ def fit(model, head, optimizer, parts, epochs, progress, clock):
     rest = mm.transfer.trunk(model)
     # small steps: several in one call; large ones gain nothing
     steps = 5 if rest.count_params() < 10**7 else 1
-    rest.compile(
-        optimizer,
-        head.loss,
-        metrics=head.metrics,
-        jit_compile=False,
-        steps_per_execution=steps,
-    )
+    options = {"jit_compile": False, "steps_per_execution": steps}
+    rest.compile(optimizer, head.loss, metrics=head.metrics, **options)
     with progress.epochs(epochs) as bar:
-        rest.fit(
-            *train,
-            BATCH,
-            epochs=epochs,
-            verbose=0,
-            callbacks=[bar, clock],
-        )
+        rest.fit(*train, BATCH, epochs=epochs, verbose=0, callbacks=[bar, clock])
 
 
 def schedule(epochs, rate, rows):

@@ -78,7 +78,13 @@ class Rows:
         """Steps of a stage where the rate falls by a cosine, else None."""
         if self.recipe.schedule != "cosine":
             return None
-        return epochs * math.ceil(len(self.parts["train"]) / self.recipe.batch_size)
+        return epochs * self._batches_of("train")
+
+    def per_execution(self):
+        """Steps that a trunk takes at once; one where an encoder trains with it."""
+        if len(self.frozen) < len(self.columns):
+            return 1
+        return min(8, self._batches_of("train"))
 
     def adapt(self):
         """Sets the `Standardize` layers by the training rows."""
@@ -98,6 +104,9 @@ class Rows:
             if name not in self.frozen
         )
         return wide * sum(map(len, self.parts.values())) <= _MEMORY
+
+    def _batches_of(self, part):
+        return math.ceil(len(self.parts[part]) / self.recipe.batch_size)
 
     def _is_small(self, features):
         return features.nbytes <= _MEMORY and self.fit_in_memory()

@@ -151,17 +151,22 @@ def assemble(recipe, head, train_rows, columns):
     return model
 
 
-def compile_for(model, head, learning_rate, weight_decay=0.0, steps=None):
+def compile_for(
+    model, head, learning_rate, weight_decay=0.0, steps=None, per_execution=1
+):
     """Compiles with AdamW; biases and norms do not decay.
 
-    With `steps` the rate falls to 0 over them by a cosine.
+    With `steps` the rate falls to 0 over them by a cosine. A trunk's steps are so
+    short that starting them costs as much: `per_execution` of them start as one.
     """
     if steps:
         learning_rate = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
     optimizer = keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay)
     optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
     metrics = [x.__class__.from_config(x.get_config()) for x in head.metrics]
-    model.compile(optimizer, head.loss, metrics=metrics)
+    model.compile(
+        optimizer, head.loss, metrics=metrics, steps_per_execution=per_execution
+    )
 
 
 def _fit_head(model, head, rows, recipe, progress):
@@ -174,7 +179,8 @@ def _fit_head(model, head, rows, recipe, progress):
         return _fit(model, train, rows.stream("val"), recipe, recipe.epochs, progress)
     train, val = rows.features("train", shuffle=True), rows.features("val")
     part = transfer.trunk(model)
-    compile_for(part, head, recipe.learning_rate, recipe.weight_decay, steps)
+    rate, decay = recipe.learning_rate, recipe.weight_decay
+    compile_for(part, head, rate, decay, steps, rows.per_execution())
     progress.say(f"Training {part.count_params():,} parameters{rows.on_what()}.")
     return _fit(part, train, val, recipe, recipe.epochs, progress)
 

@@ -100,12 +100,14 @@ def test_the_recipe_is_kept(trained):
 
 def test_frozen_encoders_are_cached_then_released(table, tmp_path):
     made = recipe(table, tmp_path / "out", export=False, finetune_epochs=1, epochs=1)
-    made.sources["clip"].freeze = True
-    made.sources["photo"].freeze = True
+    for source in made.sources.values():
+        source.freeze = True
     said = io.StringIO()
     result = train(made, Progress(stream=said))
     said = said.getvalue()
-    assert said.index("cached features of clip, photo") < said.index("end to end")
+    assert said.index("cached features of clip, photo, title") < said.index(
+        "end to end"
+    )
     assert len(result.history["loss"]) == 2
     assert all(x.trainable for x in result.model.layers)
     saved = load_model(tmp_path / "out" / "model.keras")
