@@ -102,6 +102,8 @@ _TENSORS = {
         "layer_{i}_output_norm": "transformer.layer.{i}.output_layer_norm",
     },
 }
+# RoBERTa with a WordPiece vocabulary: the same graph, positions after the padding id
+_TENSORS["roberta"] = _TENSORS["bert"]
 
 
 def bert(
@@ -113,7 +115,7 @@ def bert(
     vocabulary=None,
     name="bert",
 ):
-    """A BERT or DistilBERT encoder: ids to features, a plain functional model.
+    """A BERT, DistilBERT or RoBERTa encoder: ids to features, a plain functional model.
 
     The attention mask comes from the padding id, all tokens are of type 0. Layers are
     called `embeddings_word`, `layer_0_attention_query`, ..., `layer_5_output_norm`,
@@ -131,10 +133,11 @@ def bert(
 
     Args:
         checkpoint: path of a folder with config.json, model.safetensors and
-            tokenizer.json or vocab.txt; or a name on the hub, such as
+            tokenizer.json or vocab.txt (WordPiece: a RoBERTa with byte pairs has no
+            words to look up in the graph and is refused); or a name on the hub, such as
             "google-bert/bert-base-uncased". None with `config` and `weights=None`.
         length: Integer, ids a text, at most the checkpoint's
-            `max_position_embeddings`.
+            `max_position_embeddings` (RoBERTa: less its first positions).
         pooling: "mean" (of the tokens that are no padding), "cls" (the first token),
             "pooler" (the checkpoint's own, a Dense with tanh on the first token) or
             None (tokens and mask).
@@ -207,10 +210,14 @@ def _settings(config, contract):
     _check(config["hidden_act"], "hidden_act", tuple(_ACTIVATIONS))
     embedding = config.get("position_embedding_type") or "absolute"
     _check(embedding, "position_embedding_type", ("absolute",))
-    if contract.length > config["max_position_embeddings"]:
+    # RoBERTa counts positions from behind the padding id
+    first = config.get("pad_token_id", 1) + 1 if kind == "roberta" else 0
+    config["first_position"] = first
+    longest = config["max_position_embeddings"] - first
+    if contract.length > longest:
         raise ValueError(
-            f"`length` wants at most {config['max_position_embeddings']}, the "
-            f"checkpoint's max_position_embeddings. Received: length={contract.length}"
+            f"`length` wants at most {longest}, the checkpoint's "
+            f"max_position_embeddings. Received: length={contract.length}"
         )
     if len(contract.vocabulary) > config["vocab_size"]:
         raise ValueError(
@@ -249,7 +256,9 @@ def _embeddings(ids, config, length):
             name=f"embeddings_{what}",
         )
 
-    position = Row(range(length), name="embeddings_position_ids")(ids)
+    first = config["first_position"]
+    places = range(first, first + length)
+    position = Row(places, name="embeddings_position_ids")(ids)
     parts = [
         embedding(config["vocab_size"], "word")(ids),
         embedding(config["max_position_embeddings"], "position")(position),
