@@ -199,11 +199,12 @@ def no_presence_means_present(tried):
 
 
 def neighbours_do_not_count(tried):
-    fusion = tried.make()
-    y = _numpy(fusion(tried.features, tried.presence))
+    # float64: kernels for one row and for eight round differently; JAX has none
+    precise = keras.backend.backend() == "tensorflow"
+    model = tried.model(dtype="float64" if precise else None)
+    y = _numpy(model(tried.arrays()))
     for i in range(3):
-        row = tried.rows(i, i + 1)
-        alone = _numpy(fusion(row.features, row.presence))
+        alone = _numpy(model(tried.rows(i, i + 1).arrays()))
         np.testing.assert_allclose(alone[0], y[i], rtol=1e-5, atol=1e-6)
 
 
