@@ -20,6 +20,7 @@ import os
 
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
+import tempfile
 import time
 import warnings
 from pathlib import Path
@@ -125,7 +126,7 @@ def measure(name, parts, classes, seeds, names=NAMES):
         "scores": scores,
         "seconds": float(np.median(seconds)),
         "parameters": model.count_params(),
-        "tflite": tflite_size(model, dims),
+        "tflite": tflite_size(model),
     }
 
 
@@ -146,19 +147,14 @@ def subset_scores(model, inputs, labels, names):
     return found
 
 
-def tflite_size(model, dims):
-    """Bytes of fusion and head as a TFLite file at batch 1."""
+def tflite_size(model):
+    """Bytes of fusion and head as a TFLite file in float32."""
     import tensorflow as tf
 
-    specs = {x: tf.TensorSpec((1, dim), name=x) for x, dim in dims.items()}
-    specs |= {f"{x}_present": tf.TensorSpec((1,), name=f"{x}_present") for x in dims}
-    call = tf.function(lambda x: model(x, training=False), input_signature=[specs])
-    with warnings.catch_warnings():
+    with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        converter = tf.lite.TFLiteConverter.from_concrete_functions(
-            [call.get_concrete_function()], model
-        )
-        return len(converter.convert())
+        model.export(folder, verbose=False)
+        return len(tf.lite.TFLiteConverter.from_saved_model(folder).convert())
 
 
 def table(results):
