@@ -13,14 +13,9 @@ import numpy as np
 
 
 def main(folder):
-    import tensorflow as tf
+    from mmkeras.testing.replicas import two_cpus
 
-    (cpu,) = tf.config.list_physical_devices("CPU")
-    two = [tf.config.LogicalDeviceConfiguration()] * 2
-    tf.config.set_logical_device_configuration(cpu, two)
-    strategy = tf.distribute.MirroredStrategy(
-        ["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice()
-    )
+    strategy = two_cpus()
     module = _module(Path(folder) / "module")
     for trainable in (True, False):
         for count, scope in ((1, contextlib.nullcontext()), (2, strategy.scope())):

@@ -4,6 +4,7 @@ import keras
 from keras import ops
 
 from mmkeras.balance.parts import mapped, parts
+from mmkeras.fusion.base import blank
 
 #: Name of the output that is the model's own.
 FUSED = "fused"
@@ -24,7 +25,7 @@ class OwnLogits(keras.layers.Layer):
     def call(self, feature, present):
         # blanked before and after: a NaN times 0 would poison the gradient
         there = present[:, None] > 0
-        return _blank(self.dense(_blank(_pooled(feature), there)), there)
+        return blank(self.dense(blank(_pooled(feature), there)), there)
 
 
 class Experts(keras.layers.Layer):
@@ -37,7 +38,7 @@ class Experts(keras.layers.Layer):
     def call(self, features, presence):
         answers = self.fusion.experts(features, presence)
         return {
-            name: _blank(ops.cast(x, "float32"), presence[name][:, None] > 0)
+            name: blank(ops.cast(x, "float32"), presence[name][:, None] > 0)
             for name, x in answers.items()
         }
 
@@ -155,12 +156,8 @@ def _pooled(feature):
             return feature
         return ops.mean(feature, axis=tuple(range(1, len(feature.shape) - 1)))
     mask = ops.cast(feature["mask"] > 0, feature["tokens"].dtype)[..., None]
-    total = ops.sum(_blank(feature["tokens"], mask > 0), axis=1)
+    total = ops.sum(blank(feature["tokens"], mask > 0), axis=1)
     return total / ops.maximum(ops.sum(mask, axis=1), 1)
-
-
-def _blank(x, keep):
-    return ops.where(keep, x, ops.zeros_like(x))
 
 
 def _copy(metric):

@@ -100,12 +100,7 @@ class Fusion(keras.layers.Layer):
 
     def call(self, features, presence=None, training=None):
         self._check(*_shapes(features, presence))
-        columns = [self._column(features, presence, name) for name in self.names]
-        prepared = {
-            name: self._prepare(features[name], column)
-            for name, column in zip(self.names, columns, strict=True)
-        }
-        return self.fuse(prepared, ops.stack(columns, axis=1))
+        return self.fuse(*self.prepared(features, presence))
 
     def compute_output_shape(self, features_shape, presence_shape=None):
         self._check(features_shape, presence_shape)
@@ -140,10 +135,10 @@ class Fusion(keras.layers.Layer):
     def _prepare(self, feature, column):
         """Blanks what is absent (by `where`: 0 * NaN is NaN), normalises, drops."""
         if not self.takes_tokens:
-            return self._regularise(_blank(feature, column[:, None] > 0))
+            return self._regularise(blank(feature, column[:, None] > 0))
         tokens, mask = _tokens_and_mask(feature, column)
-        tokens = self._regularise(_blank(tokens, mask[..., None] > 0))
-        return {"tokens": _blank(tokens, mask[..., None] > 0), "mask": mask}
+        tokens = self._regularise(blank(tokens, mask[..., None] > 0))
+        return {"tokens": blank(tokens, mask[..., None] > 0), "mask": mask}
 
     def _regularise(self, x):
         if self.normalize:
@@ -153,6 +148,15 @@ class Fusion(keras.layers.Layer):
         return self.feature_dropout(x) if self.dropout else x
 
     # -- for subclasses ---------------------------------------------------------------
+
+    def prepared(self, features, presence=None):
+        """What `fuse` takes, from what `call` is given."""
+        columns = [self._column(features, presence, name) for name in self.names]
+        prepared = {
+            name: self._prepare(features[name], column)
+            for name, column in zip(self.names, columns, strict=True)
+        }
+        return prepared, ops.stack(columns, axis=1)
 
     def dense(self, name, dim, units, **kwargs):
         """A built `keras.layers.Dense` from `dim` to `units` called `name`."""
@@ -240,7 +244,8 @@ def any_present(presence):
     return ops.max(presence, axis=1, keepdims=True)
 
 
-def _blank(x, keep):
+def blank(x, keep):
+    """`x` where `keep`, else zeros: 0 * NaN is NaN, and so is its gradient."""
     return ops.where(keep, x, ops.zeros_like(x))
 
 

@@ -70,13 +70,8 @@ class LateFusion(Fusion):
 
     def experts(self, features, presence=None):
         """Each modality's own answer: dict, modality -> float32 `(batch, units)`."""
-        columns = [self._column(features, presence, name) for name in self.names]
-        return self._answers(
-            {
-                name: self._prepare(features[name], column)
-                for name, column in zip(self.names, columns, strict=True)
-            }
-        )
+        prepared, _ = self.prepared(features, presence)
+        return self._answers(prepared)
 
     def join(self, answers, presence):
         """Joins `(batch, modalities, units)` to `(batch, units)`, both float32."""

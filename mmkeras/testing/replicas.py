@@ -13,21 +13,26 @@ from pathlib import Path
 
 def main(folder, *modules):
     """Trains; `modules` hold the layers that the files need."""
+    strategy = two_cpus()
+    for module in modules:
+        importlib.import_module(module)
+    for path in sorted(Path(folder).glob("*.keras")):
+        _train(path, nullcontext(), "1")
+        _train(path, strategy.scope(), "2")
+
+
+def two_cpus():
+    """A `MirroredStrategy` of two replicas, in a process that has run nothing yet."""
     import tensorflow as tf
 
     (cpu,) = tf.config.list_physical_devices("CPU")
     two = [tf.config.LogicalDeviceConfiguration()] * 2
     tf.config.set_logical_device_configuration(cpu, two)
-    for module in modules:
-        importlib.import_module(module)
     # plain reduction: CPU collectives break after about five models in one process
-    strategy = tf.distribute.MirroredStrategy(
+    return tf.distribute.MirroredStrategy(
         ["CPU:0", "CPU:1"],
         cross_device_ops=tf.distribute.ReductionToOneDevice(),
     )
-    for path in sorted(Path(folder).glob("*.keras")):
-        _train(path, nullcontext(), "1")
-        _train(path, strategy.scope(), "2")
 
 
 def _train(path, scope, suffix):

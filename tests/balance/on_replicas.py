@@ -14,14 +14,9 @@ METHODS = ("supervised", "ogm_ge", "agm")
 
 
 def main(folder):
-    import tensorflow as tf
+    from mmkeras.testing.replicas import two_cpus
 
-    (cpu,) = tf.config.list_physical_devices("CPU")
-    two = [tf.config.LogicalDeviceConfiguration()] * 2
-    tf.config.set_logical_device_configuration(cpu, two)
-    strategy = tf.distribute.MirroredStrategy(
-        ["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice()
-    )
+    strategy = two_cpus()
     for method in METHODS:
         _train(method, contextlib.nullcontext(), Path(folder) / f"{method}.1.npz")
         _train(method, strategy.scope(), Path(folder) / f"{method}.2.npz")

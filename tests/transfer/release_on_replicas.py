@@ -11,14 +11,9 @@ from pathlib import Path
 
 
 def main(folder):
-    import tensorflow as tf
+    from mmkeras.testing.replicas import two_cpus
 
-    (cpu,) = tf.config.list_physical_devices("CPU")
-    two = [tf.config.LogicalDeviceConfiguration()] * 2
-    tf.config.set_logical_device_configuration(cpu, two)
-    strategy = tf.distribute.MirroredStrategy(
-        ["CPU:0", "CPU:1"], cross_device_ops=tf.distribute.ReductionToOneDevice()
-    )
+    strategy = two_cpus()
     _train(contextlib.nullcontext(), Path(folder) / "1.npz")
     _train(strategy.scope(), Path(folder) / "2.npz")
 
