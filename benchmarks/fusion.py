@@ -14,7 +14,6 @@ Wants `make assets` and the tables of examples/stamps.
 """
 
 import argparse
-import inspect
 import json
 import os
 
@@ -31,14 +30,13 @@ import pandas
 from sklearn.metrics import f1_score
 
 import mmkeras as mm
-from mmkeras.fusion.late import LateFusion
 from mmkeras.presence import ModalityDropout
 from mmkeras.run import build, files
 
 ROOT = Path(__file__).parent.parent
 CACHE = ROOT / ".cache"
 NAMES = ("clip", "photo", "title")
-UNITS, BATCH, EPOCHS = 128, 32, 30
+BATCH, EPOCHS = 32, 30
 # what a fusion needs beside `units`; one block is enough for one token a modality, and
 # bottlenecks want two
 OPTIONS = {
@@ -85,15 +83,14 @@ def trunk(name, dims, classes):
     """Inputs, modality dropout, fusion and head, as a model; and its loss."""
     inputs = {x: keras.Input((dim,), name=x) for x, dim in dims.items()}
     presence = {x: keras.Input((), name=f"{x}_present") for x in dims}
-    made = build.fusions()[name]
+    late = name.startswith("late_")
+    head = build.head("classification", classes, 0.0 if late else 0.5, name)
     options = {"normalize": "length", **OPTIONS.get(name, {})}
-    if "units" in inspect.signature(made.__init__).parameters:
-        options["units"] = UNITS
-    if late := issubclass(made, LateFusion):
-        options |= {"units": len(classes), "dropout": 0.5}
-    head = mm.heads.classification(classes, 0.0 if late else 0.5, dense=not late)
+    if late:  # it drops features itself, having no dense head
+        options["dropout"] = 0.5
+    layer = build.fusion_layer(name, options, head.layer)
     there = ModalityDropout(0.3)(presence) if len(dims) > 1 else presence
-    outputs = head.layer(made(**options)(inputs, there))
+    outputs = head.layer(layer(inputs, there))
     flat = {**inputs, **{f"{x}_present": p for x, p in presence.items()}}
     return keras.Model(flat, outputs), head.loss
 
