@@ -1,21 +1,25 @@
-"""MFCC: ours against librosa, ratios of CPU time from interleaved runs, one thread.
+"""MFCC: ours against the peers, ratios of CPU time from interleaved runs.
 
-Command: python benchmarks/mfcc.py [--rounds 9] [--clip speech.ogg]
+Command: python benchmarks/mfcc.py [--rounds 9] [--threads 1] [--clip speech.ogg]
 
-Prints audio-seconds per CPU second and the median of the paired ratios to librosa's
-loop, for batches of 32 and 1 clips of 2 s.
+Prints audio-seconds per CPU second, milliseconds a batch, and for each peer the median
+of the paired ratios peer / ours, with and without XLA, for batches of 32 and 1 clips of
+2 s. Peers that are not installed are named and left out.
 """
 
 import argparse
 import os
+import sys
 
-# ruff: noqa: E402, one thread must be asked for before numpy loads
+# ruff: noqa: E402, the threads must be asked for before numpy loads
+THREADS = "2" if "--threads" in sys.argv and "2" in sys.argv else "1"
 for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[name] = "1"
+    os.environ[name] = THREADS
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import functools
 import time
+from pathlib import Path
 
 import keras
 import librosa
@@ -24,11 +28,20 @@ import tensorflow as tf
 
 import mmkeras as mm
 
+sys.path.insert(0, str(Path(__file__).parent))
+import mfcc_peers
+
 RATE, SECONDS = 16000, 2.0
 CONVENTIONS = {
-    "2048/512/128 (librosa)": {},
+    "2048/512/128 (librosa)": {
+        "n_fft": 2048,
+        "hop_length": 512,
+        "num_mel_bins": 128,
+    },
     "400/160/80 (speech)": {"n_fft": 400, "hop_length": 160, "num_mel_bins": 80},
+    "512/160/80": {"n_fft": 512, "hop_length": 160, "num_mel_bins": 80},
 }
+OURS = ("ours, XLA", "ours, tf.function")
 
 
 def clips(path):
@@ -44,38 +57,22 @@ def clips(path):
     return wave.reshape(32, samples)
 
 
-def runners(kwargs, waves):
+def ours(sizes, waves):
     """Name -> function without arguments that computes the whole batch."""
-    layer = mm.audio.MFCC(RATE, 20, **kwargs)
-    matrix = mm.audio.MFCC(RATE, 20, dft="matmul", **kwargs)
-    keyed = {
-        "n_fft": layer.n_fft,
-        "hop_length": layer.hop_length,
-        "n_mels": layer.num_mel_bins,
-    }
-
-    def loop():
-        return [librosa.feature.mfcc(y=w, sr=RATE, n_mfcc=20, **keyed) for w in waves]
-
-    cached = functools.cache(librosa.filters.mel)
-
-    def loop_cached():
-        original, librosa.filters.mel = librosa.filters.mel, cached
-        result = loop()
-        librosa.filters.mel = original
-        return result
-
+    layer = mm.audio.MFCC(RATE, 20, **sizes)
+    matrix = mm.audio.MFCC(RATE, 20, dft="matmul", **sizes)
     spec = [tf.TensorSpec([None, None])]
     tensor = tf.constant(waves)
-    made = {"librosa, loop": loop, "librosa, loop, filters cached": loop_cached}
-    for name, function in {
-        "ours, tf.function": tf.function(layer, input_signature=spec),
+    functions = {
         "ours, XLA": tf.function(layer, jit_compile=True),
+        "ours, tf.function": tf.function(layer, input_signature=spec),
         "ours, eager": layer,
         "ours, matrix DFT": tf.function(matrix, input_signature=spec),
-    }.items():
-        made[name] = functools.partial(_run, function, tensor)
-    return made
+    }
+    return {
+        name: functools.partial(_run, function, tensor)
+        for name, function in functions.items()
+    }
 
 
 def _run(function, tensor):
@@ -89,36 +86,52 @@ def cpu_seconds(function, repeats):
     return (time.process_time() - start) / repeats
 
 
+def measure(functions, rounds, repeats):
+    """Seconds `(rounds, functions)`: each function once a round, one after another."""
+    for function in functions.values():
+        function()
+        function()
+    found = [
+        [cpu_seconds(function, repeats) for function in functions.values()]
+        for _ in range(rounds)
+    ]
+    return dict(zip(functions, np.array(found).T, strict=True))
+
+
+def show(seconds, batch):
+    print(f"  {'':30s} {'audio-s/s':>10s} {'ms':>8s} {'/ XLA':>7s} {'/ graph':>8s}")
+    for name, values in seconds.items():
+        middle = np.median(values)
+        ratios = [np.median(values / seconds[x]) for x in OURS]
+        print(
+            f"  {name:30s} {batch * SECONDS / middle:10.0f} {1e3 * middle:8.2f} "
+            f"{ratios[0]:7.2f} {ratios[1]:8.2f}"
+        )
+
+
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("--rounds", type=int, default=9)
+    parser.add_argument("--threads", type=int, default=1, choices=(1, 2))
     parser.add_argument("--clip", help="audio file; generated without")
     arguments = parser.parse_args()
-    tf.config.threading.set_intra_op_parallelism_threads(1)
-    tf.config.threading.set_inter_op_parallelism_threads(1)
+    tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(arguments.threads)
     print(
-        f"TensorFlow {tf.__version__}, Keras {keras.__version__}, "
-        f"librosa {librosa.__version__}, numpy {np.__version__}; one thread"
+        f"TensorFlow {tf.__version__}, Keras {keras.__version__}, librosa "
+        f"{librosa.__version__}, numpy {np.__version__}; {arguments.threads} thread(s)"
     )
     waves = clips(arguments.clip)
-    for convention, kwargs in CONVENTIONS.items():
+    for convention, sizes in CONVENTIONS.items():
         for batch in (32, 1):
-            made = runners(kwargs, waves[:batch])
-            for function in made.values():
-                function()
-            rounds = [
-                [cpu_seconds(f, 2 if batch > 1 else 8) for f in made.values()]
-                for _ in range(arguments.rounds)
-            ]
-            seconds = np.array(rounds)
-            ratio = np.median(seconds[:, :1] / seconds, axis=0)
+            peers, missing = mfcc_peers.installed(waves[:batch], sizes)
+            functions = {**ours(sizes, waves[:batch]), **peers}
+            repeats = 2 if batch > 1 else 16
+            seconds = measure(functions, arguments.rounds, repeats)
             print(f"\n{convention}, batch {batch} x {SECONDS:g} s")
-            for i, name in enumerate(made):
-                middle = np.median(seconds[:, i])
-                print(
-                    f"  {name:30s} {batch * SECONDS / middle:7.0f} audio-s/s"
-                    f"  {1e3 * middle:7.2f} ms  {ratio[i]:5.2f} x"
-                )
+            show(seconds, batch)
+    for name in missing:
+        print(f"not installed: {name}")
 
 
 if __name__ == "__main__":

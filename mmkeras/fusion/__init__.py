@@ -33,9 +33,11 @@ The late ones need no head, they end in logits: read so, average and weighted ca
 
 What each one costs: M modalities, each of T tokens (a vector: T = 1) of width d, fused
 to `units` u; L `layers`; w, r, k, h, b, n are `width`, `rank`, `factors`, `hidden`,
-`bottlenecks`, `latents`. B = 12u^2 + 12u is a transformer block of width u, B' one of
-width v = (M - 1)u. On vectors, blocks that meet one key only have no queries and keys:
-2u^2 + u less each. Multiply-adds leave out biases, activations, normalisations; N = MT.
+`bottlenecks`, `latents`. B = 12u^2 + 12u is a transformer block of width u; with q
+queries and s keys it takes C(q, s) = (10q + 2s)u^2 + 2qsu multiply-adds; B' and C' are
+those of width v = (M - 1)u. On vectors, blocks that meet one key only have no queries
+and keys: 2u^2 + u weights and 2u^2 + 2u multiply-adds less each. Multiply-adds are
+those of matrix products alone; N = MT, S = N + 1, Q = T + b, P = M(M - 1).
 
 | fusion | takes | weights | multiply-adds |
 | --- | --- | --- | --- |
@@ -45,7 +47,7 @@ width v = (M - 1)u. On vectors, blocks that meet one key only have no queries an
 | Max | vectors | M(d + 1)u | Mdu |
 | Product | vectors | M(d + 1)u | Mdu |
 | WeightedSum | vectors | M(d + 1)u + M | Mdu |
-| WeightedSum(per_example) | vectors | M(d + 1)u + M + Mu | Mdu + 2Mu |
+| WeightedSum(per_example) | vectors | M(d + 1)u + M + Mu | Mdu |
 | GatedFusion | vectors | M(d + 1)u + M(Md + 1)u | (M + 1)Mdu |
 | GMU | vectors | (M + 1)Mdu | (M + 1)Mdu |
 | FiLM | vectors | (2M - 1)du + u | (2M - 1)du |
@@ -58,11 +60,11 @@ width v = (M - 1)u. On vectors, blocks that meet one key only have no queries an
 | LateWeighted | vectors | M(d + 1)u + M | Mdu |
 | LateProduct | vectors | M(d + 1)u | Mdu |
 | LateMLP | vectors | M(d + 1)u + (M(u + 1) + 1)h + (h + 1)u | as weights |
-| CrossAttentionFusion | both | M(d + 1)u + MLB + 2u | LN((2M + 8)u^2 + 2(N - T)u) |
-| TransformerFusion | both | M(d + 1)u + LB + 3u | LN(12u^2 + 2Nu) |
-| MulT | both | M(d + 1)u + M(M - 1)LB + MLB' + 2Mv + Mvu | LN(12(uv + v^2) + 4Tv) |
-| BottleneckFusion | both | M(d + 1)u + MLB + (b + 2)u | LM(T + b)(12u^2 + 2(T + b)u) |
-| PerceiverFusion | both | M(d + 1)u + 2LB + (n + 2)u | L(22nu^2 + 2Nu^2 + 2n(N + n)u) |
+| CrossAttentionFusion | both | M(d + 1)u + MLB + 2u | LMC(T, N - T) |
+| TransformerFusion | both | M(d + 1)u + LB + 3u | (L - 1)C(S, S) + C(1, S) |
+| MulT | both | M(d + 1)u + PLB + MLB' + 2Mv + Mvu | PLC(T, T) + MLC'(T, T) + Mvu |
+| BottleneckFusion | both | M(d + 1)u + MLB + (b + 2)u | M(L - 1)C(Q, Q) + MC(T, Q) |
+| PerceiverFusion | both | M(d + 1)u + 2LB + (n + 2)u | LC(n, N) + LC(n, n) |
 
 Add MTdu to those that take both, for the way in.
 """

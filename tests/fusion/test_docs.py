@@ -4,6 +4,7 @@ import re
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 from mmkeras import fusion
 from mmkeras.run.build import fusions
@@ -43,9 +44,17 @@ FORMULAS, COSTS = tables()
 
 
 def value(formula, setting):
-    """The value of 'M(d + 1)u + 2u': a product needs no sign."""
+    """The value of 'M(d + 1)u + LC(1, N)': a product needs no sign."""
     setting = dict(setting)
     setting["v"] = (setting["M"] - 1) * setting["u"]
+    setting["P"] = (setting["M"] - 1) * setting["M"]
+
+    def block(found):
+        width = setting["v" if found[1] else "u"]
+        q, s = value(found[2], setting), value(found[3], setting)
+        return f"({(10 * q + 2 * s) * width**2 + 2 * q * s * width})"
+
+    formula = re.sub(r"C('?)\(([^,]+),([^)]+)\)", block, formula)
     tokens = re.findall(r"[A-Za-z]'?|\d+|[-+/()^]", formula.split(",")[0])
     python, before = [], ""
     for token in tokens:
@@ -74,6 +83,8 @@ def layer_of(row, setting):
 
 def test_value():
     assert value("2M(d + 1)u^2 + B/2, a remark", {"M": 3, "d": 4, "u": 2}) == 156
+    # 2 x ((10 x 1 + 2 x 4) x 4 + 2 x 1 x 4 x 2) + 1
+    assert value("2C(1, M + 1) + 1", {"M": 3, "u": 2}) == 177
 
 
 def test_every_fusion_is_in_both_tables():
@@ -101,3 +112,66 @@ def test_vectors_that_meet_one_key_cost_less(row):
     layer({f"m{i}": np.ones((1, setting["d"])) for i in range(2)})
     less = blocks * setting["L"] * (2 * u**2 + u)
     assert layer.count_params() == value(COSTS[row][1], setting) - less
+
+
+def products(layer, shape, names):
+    """Multiply-adds of the matrix products in the layer's graph, for one example."""
+    inputs = {name: tf.zeros(shape) for name in names}
+    layer(inputs)
+    graph = tf.function(lambda x: layer(x)).get_concrete_function(inputs).graph
+    total = 0
+    for op in graph.get_operations():
+        shapes = [x.shape.as_list() for x in op.inputs]
+        if op.type in ("MatMul", "BatchMatMulV2"):
+            turned = op.get_attr("transpose_a" if op.type == "MatMul" else "adj_x")
+            inner = shapes[0][-2 if turned else -1]
+            total += int(np.prod(op.outputs[0].shape.as_list())) * inner
+        elif op.type == "Einsum":
+            sizes, ends = {}, op.get_attr("equation").decode().split("->")[0]
+            for letters, found in zip(ends.split(","), shapes, strict=True):
+                sizes |= zip(letters, found, strict=True)
+            total += int(np.prod(list(sizes.values())))
+    return total
+
+
+def biases(layer):
+    return sum(w.shape[0] for w in layer.weights if w.name == "bias")
+
+
+BOTH = [row for row, cells in COSTS.items() if cells[0] == "both"]
+
+
+@pytest.mark.parametrize(
+    "row, tokens", [(row, 1) for row in COSTS] + [(row, 2) for row in BOTH]
+)
+def test_multiply_adds_are_as_many_as_the_table_says(row, tokens):
+    takes, weights, formula = COSTS[row]
+    setting = dict(SETTINGS[tokens - 1])  # 2 modalities of vectors, 3 of tokens
+    if takes == "vectors":
+        setting = dict(SETTINGS[1])
+    setting |= {"T": tokens, "N": tokens * setting["M"]}
+    setting |= {"S": setting["N"] + 1, "Q": tokens + setting["b"]}
+    names = [f"m{i}" for i in range(setting["M"])]
+    layer = layer_of(row, setting)
+    shape = (1, tokens, setting["d"]) if takes == "both" else (1, setting["d"])
+    found = products(layer, shape, names)
+    if formula == "as weights":
+        assert found == value(weights, setting) - biases(layer)
+        return
+    wanted = value(formula, setting)
+    if takes == "both":
+        wanted += len(names) * tokens * setting["d"] * setting["u"]
+    if tokens == 1:
+        wanted -= saved_on_one_key(row, setting)
+    assert found == wanted
+
+
+def saved_on_one_key(row, setting):
+    """What blocks that meet one key only do not compute."""
+    layers, count = setting["L"], setting["M"]
+    widths = {
+        "CrossAttentionFusion": layers * count * [setting["u"]] * (count == 2),
+        "MulT": layers * count * (count - 1) * [setting["u"]]
+        + layers * count * [(count - 1) * setting["u"]],
+    }
+    return sum(2 * u**2 + 2 * u for u in widths.get(row, ()))
