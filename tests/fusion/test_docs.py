@@ -1,6 +1,7 @@
 """The package's tables: every fusion in them, and weights as they say."""
 
 import re
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -79,6 +80,13 @@ def layer_of(row, setting):
         if kind is fusion.Concat
         else kind(units=setting["u"], **options)
     )
+
+
+def test_the_readme_has_both_tables():
+    readme = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+    lines = [x for x in fusion.__doc__.splitlines() if x.startswith("| ")]
+    assert len(lines) == len(FORMULAS) + len(COSTS) + 4
+    assert [x for x in lines if f"\n{x}\n" not in readme] == []
 
 
 def test_value():
