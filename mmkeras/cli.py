@@ -42,8 +42,8 @@ def main(argv=None):
     arguments = parser().parse_args(argv)
     try:
         return arguments.run(arguments, shlex.join(["mmkeras", *argv])) or 0
-    except KeyboardInterrupt:
-        sys.stderr.write("mmkeras: interrupted\n")
+    except KeyboardInterrupt as error:
+        sys.stderr.write(f"mmkeras: interrupted. {error}\n".replace(". \n", "\n"))
         return 130
     except Exception as error:
         message = _message(error)
@@ -138,6 +138,9 @@ def _train_parser(commands):
     for flag, kind, text in _TRAIN_FLAGS:
         train.add_argument(f"--{flag}", type=kind, help=text)
     train.add_argument("--no-export", action="store_true", help="no SavedModel")
+    train.add_argument(
+        "--resume", action="store_true", help="go on with a run that was stopped"
+    )
     train.set_defaults(run=_train)
 
 
@@ -174,7 +177,7 @@ def _train(arguments, command):
     from mmkeras.run.progress import Progress
     from mmkeras.run.train import train
 
-    result = train(recipe, Progress(), command)
+    result = train(recipe, Progress(), command, resume=arguments.resume)
     _print(result.report)
     if result.bad_rows:
         _print(f"{len(result.bad_rows)} cells could not be read: taken as missing.")

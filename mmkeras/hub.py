@@ -137,16 +137,8 @@ class HubLayer(keras.layers.Layer):
         self.trainable = trainable
 
     def call(self, inputs, training=False):
-        module = self._require_module()
-        if self.signature:
-            outputs = _call_signature(self._fn, inputs)
-        elif _takes_training(self._fn):
-            outputs = self._fn(inputs, training=bool(training and self.trainable))
-        else:
-            outputs = self._fn(inputs)
-        if self.trainable:
-            for loss in getattr(module, "regularization_losses", None) or []:
-                self.add_loss(loss())
+        outputs = self.run(inputs, training)
+        self.add_penalties()
         if self.output_key is None:
             return outputs
         if not isinstance(outputs, dict) or self.output_key not in outputs:
@@ -155,6 +147,22 @@ class HubLayer(keras.layers.Layer):
                 f"`output_key` wants one of {valid}. Received: '{self.output_key}'"
             )
         return outputs[self.output_key]
+
+    def run(self, inputs, training=False):
+        """What the module gives for `inputs`, all of it."""
+        self._require_module()
+        if self.signature:
+            return _call_signature(self._fn, inputs)
+        if _takes_training(self._fn):
+            return self._fn(inputs, training=bool(training and self.trainable))
+        return self._fn(inputs)
+
+    def add_penalties(self):
+        """The module's own regularisation losses, while it learns."""
+        if self.trainable:
+            module = self._require_module()
+            for loss in getattr(module, "regularization_losses", None) or []:
+                self.add_loss(loss())
 
     def compute_output_spec(self, inputs, training=False):
         if self.module is None and self._output_spec is not None:

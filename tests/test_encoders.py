@@ -43,6 +43,7 @@ def test_resnet50_agrees_with_its_paper():
         ("mfcc_cnn", "mfcc_cnn"),
         ("mfcc_rnn", "mfcc_rnn"),
         ("mfcc_statistics", "mfcc_statistics"),
+        ("conformer", "conformer"),
     ],
 )
 def test_audio_figures(name, build):

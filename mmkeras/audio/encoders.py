@@ -2,20 +2,12 @@
 
 import keras
 
-from mmkeras.audio.frames import (
-    BlankFrames,
-    Delta,
-    FrameMask,
-    FrameNormalization,
-    FrameStatistics,
-)
+from mmkeras.audio.frames import BlankFrames, Delta, FrameNormalization, FrameStatistics
+from mmkeras.audio.front import normalized_features, pool, wave_features
 from mmkeras.audio.mfcc import MFCC
-from mmkeras.audio.waveform import ClipLength, Waveform
 from mmkeras.dropout import Dropout
-from mmkeras.modality import tensor_input
 from mmkeras.standardize import Standardize
 
-_POOLINGS = ("mean", None)
 #: Dilation of each convolution: 15 frames, half a second, are seen at the end.
 _DILATIONS = (1, 2, 4)
 
@@ -28,6 +20,7 @@ def mfcc_cnn(
     pooling="mean",
     dropout=0.1,
     front_end=None,
+    augment=None,
     name="mfcc_cnn",
 ):
     """A small convolutional network over MFCC: the first choice for short sounds.
@@ -50,6 +43,9 @@ def mfcc_cnn(
         dropout: Float in [0, 1), rate after each block; rests while frozen.
         front_end: optional `MFCC` or `LogMel` layer in place of
             `MFCC(sampling_rate, num_coefficients)`.
+        augment: optional layer of mmkeras.audio, or list of them: `TimeShift`, `Gain`,
+            `AddNoise`, `MixClips` act on the wave, `SpecAugment` on the normalised
+            features; in training alone, and not while frozen.
         name: name of the model.
 
     Returns:
@@ -58,10 +54,11 @@ def mfcc_cnn(
         "mask": (batch, frames)}`.
 
     Raises:
-        ValueError: an unknown pooling, or a front end of another rate.
+        ValueError: an unknown pooling, a front end or an augmentation of another rate,
+            or something in `augment` that is none.
     """
-    wave, x, mask = _features(sampling_rate, seconds, num_coefficients, front_end)
-    x = FrameNormalization(name="coefficients_norm")(x, mask)
+    front_end = front_end or MFCC(sampling_rate, num_coefficients, name="mfcc")
+    wave, x, mask = normalized_features(sampling_rate, seconds, front_end, augment)
     for i, dilation in enumerate(_DILATIONS, start=1):
         x = BlankFrames(name=f"blank{i}")(x, mask)
         x = keras.layers.Conv1D(
@@ -76,7 +73,7 @@ def mfcc_cnn(
         x = FrameNormalization(name=f"conv{i}_norm")(x, mask)
         x = keras.layers.ReLU(name=f"conv{i}_relu")(x)
         x = Dropout(dropout, name=f"conv{i}_dropout")(x)
-    return keras.Model(wave, _pool(x, mask, pooling), name=name)
+    return keras.Model(wave, pool(x, mask, pooling), name=name)
 
 
 def mfcc_rnn(
@@ -87,6 +84,7 @@ def mfcc_rnn(
     pooling="mean",
     dropout=0.1,
     front_end=None,
+    augment=None,
     name="mfcc_rnn",
 ):
     """A recurrent network (GRU) over MFCC: where the order of sounds matters.
@@ -108,22 +106,26 @@ def mfcc_rnn(
         dropout: Float in [0, 1), rate after the GRU; rests while frozen.
         front_end: optional `MFCC` or `LogMel` layer in place of
             `MFCC(sampling_rate, num_coefficients)`.
+        augment: optional layer of mmkeras.audio, or list of them: `TimeShift`, `Gain`,
+            `AddNoise`, `MixClips` act on the wave, `SpecAugment` on the normalised
+            features; in training alone, and not while frozen.
         name: name of the model.
 
     Returns:
         `keras.Model`, input and output as those of `mfcc_cnn`.
 
     Raises:
-        ValueError: an unknown pooling, or a front end of another rate.
+        ValueError: an unknown pooling, a front end or an augmentation of another rate,
+            or something in `augment` that is none.
 
     Reference:
         Cho et al. 2014, arXiv:1406.1078.
     """
-    wave, x, mask = _features(sampling_rate, seconds, num_coefficients, front_end)
-    x = FrameNormalization(name="coefficients_norm")(x, mask)
+    front_end = front_end or MFCC(sampling_rate, num_coefficients, name="mfcc")
+    wave, x, mask = normalized_features(sampling_rate, seconds, front_end, augment)
     x = keras.layers.GRU(units, return_sequences=True, name="gru")(x)
     x = Dropout(dropout, name="gru_dropout")(x)
-    return keras.Model(wave, _pool(x, mask, pooling), name=name)
+    return keras.Model(wave, pool(x, mask, pooling), name=name)
 
 
 def mfcc_statistics(
@@ -135,6 +137,9 @@ def mfcc_statistics(
     name="mfcc_statistics",
 ):
     """Mean and deviation of MFCC and of their slopes: the classical road, no weights.
+
+    There is nothing to train in it, so it takes no augmentation either: features of
+    such an encoder are computed once.
 
     Example:
     >>> encoder = mm.audio.mfcc_statistics(sampling_rate=16000, seconds=1.0)
@@ -159,7 +164,8 @@ def mfcc_statistics(
     Raises:
         ValueError: a front end of another rate.
     """
-    wave, x, mask = _features(sampling_rate, seconds, num_coefficients, front_end)
+    front_end = front_end or MFCC(sampling_rate, num_coefficients, name="mfcc")
+    wave, x, mask = wave_features(sampling_rate, seconds, front_end)
     slope = Delta(name="delta")(x, mask)
     parts = [
         FrameStatistics(deviation=True, name="statistics")(x, mask),
@@ -169,37 +175,3 @@ def mfcc_statistics(
     if standardize:
         vector = Standardize(name="standardize")(vector)
     return keras.Model(wave, vector, name=name)
-
-
-def _features(sampling_rate, seconds, num_coefficients, front_end):
-    """Input, features `(batch, frames, dim)` and mask `(batch, frames)`."""
-    if front_end is None:
-        front_end = MFCC(sampling_rate, num_coefficients, name="mfcc")
-    if front_end.sampling_rate != sampling_rate:
-        raise ValueError(
-            f"`front_end` wants the rate of the encoder, {sampling_rate} Hz. Received: "
-            f"{type(front_end).__name__} at {front_end.sampling_rate} Hz. Give both "
-            f"the same `sampling_rate`."
-        )
-    contract = Waveform(sampling_rate, seconds, name="waveform")
-    wave = tensor_input(contract, "wave")
-    x = contract(wave)
-    lengths = ClipLength(name="clip_length")(x)
-    features = front_end(x, lengths)
-    mask = FrameMask(
-        n_fft=front_end.n_fft,
-        hop_length=front_end.hop_length,
-        center=front_end.center,
-        name="frame_mask",
-    )
-    return wave, features, mask(features, lengths)
-
-
-def _pool(x, mask, pooling):
-    if pooling not in _POOLINGS:
-        raise ValueError(
-            f"`pooling` wants one of {_POOLINGS}. Received: pooling={pooling!r}"
-        )
-    if pooling is None:
-        return {"tokens": BlankFrames(name="tokens")(x, mask), "mask": mask}
-    return FrameStatistics(name="pool")(x, mask)

@@ -18,7 +18,8 @@ class FrameMask(keras.layers.Layer):
            [1., 1., 1., 1.]], dtype=float32)
 
     Args:
-        n_fft: Integer, length of a frame in samples, as the features' layer has it.
+        n_fft: Integer, samples of a frame: the `frame_length` of the features' layer,
+            which is its `n_fft` but with `align="left"`.
         hop_length: Integer, samples from one frame to the next.
         center: whether frame t is centred on sample t * hop_length.
 
@@ -167,12 +168,78 @@ class FrameStatistics(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("mmkeras")
+class CepstralNormalization(keras.layers.Layer):
+    """Takes off each clip's own mean, and divides by its deviation, by coefficient.
+
+    y_t = (x_t - m) / sqrt(v + epsilon) with m and v the mean and the (biased) variance
+    of the clip's valid frames; y_t = x_t - m without `variance`. It has no weights:
+    what a channel adds to every frame goes, in training and in serving alike.
+
+    Example:
+    >>> x = np.array([[[1.0], [3.0], [9.0]]])
+    >>> layer = mm.audio.CepstralNormalization()
+    >>> layer(x, np.array([[1.0, 1.0, 0.0]])).numpy().round(3)[0, :, 0]
+    array([-1.,  1.,  0.], dtype=float32)
+
+    Args:
+        variance: whether to divide by the standard deviation.
+        epsilon: Float, added to the variance, so that a coefficient that does not
+            change gives 0.
+
+    Call arguments:
+        features: float tensor `(batch, frames, dim)`.
+        mask: float tensor `(batch, frames)`, 1 valid, 0 padding.
+
+    Output shape: `(batch, frames, dim)`, float32 under any dtype policy; beyond the
+        valid frames 0.
+
+    Raises:
+        ValueError: `epsilon` is not above 0.
+
+    Reference:
+        Atal 1974; Viikki and Laurila 1998.
+    """
+
+    def __init__(self, variance=True, epsilon=1e-6, **kwargs):
+        super().__init__(**{**kwargs, "dtype": "float32", "autocast": False})
+        if epsilon <= 0:
+            raise ValueError(
+                f"`epsilon` wants a number above 0. Received: epsilon={epsilon}"
+            )
+        self.variance = variance
+        self.epsilon = epsilon
+
+    def call(self, features, mask):
+        valid = mask[..., None] > 0
+        total = ops.sum(ops.cast(valid, "float32"), axis=1, keepdims=True)
+        total = ops.maximum(total, 1.0)
+        x = ops.where(valid, ops.cast(features, "float32"), 0.0)
+        # twice: the first mean of large numbers is rounded
+        for _ in range(2):
+            mean = ops.sum(x, axis=1, keepdims=True) / total
+            x = ops.where(valid, x - mean, 0.0)
+        if not self.variance:
+            return x
+        variance = ops.sum(ops.square(x), axis=1, keepdims=True) / total
+        return x / ops.sqrt(variance + self.epsilon)
+
+    def compute_output_shape(self, features_shape, mask_shape=None):
+        return tuple(features_shape)
+
+    def get_config(self):
+        return {
+            **super().get_config(),
+            "variance": self.variance,
+            "epsilon": self.epsilon,
+        }
+
+
+@keras.saving.register_keras_serializable("mmkeras")
 class Delta(keras.layers.Layer):
     """Change of each coefficient over time: the slope of a local polynomial.
 
     A Savitzky-Golay filter of `width` frames and degree `order`, the `order`-th
-    derivative, each clip continued by its first and last valid frame. It equals
-    `librosa.feature.delta(..., mode="nearest")` clip by clip.
+    derivative. It equals `librosa.feature.delta(..., mode=mode)` clip by clip.
 
     Example:
     >>> ramp = np.arange(10.0)[None, :, None]
@@ -182,6 +249,10 @@ class Delta(keras.layers.Layer):
     Args:
         width: odd Integer, 3 or more, frames that a slope is fitted to.
         order: Integer, 1 for the slope, 2 for its change.
+        mode: what the `width // 2` frames at either end of a clip get: "nearest", as if
+            its first and last frame went on for ever; or "interp" (librosa's default),
+            the derivative of the polynomial through its first or last `width` frames.
+            Clips shorter than `width`, which librosa refuses then, are as "nearest".
 
     Call arguments:
         features: float tensor `(batch, frames, dim)`.
@@ -190,14 +261,14 @@ class Delta(keras.layers.Layer):
     Output shape: `(batch, frames, dim)`; beyond the valid frames 0.
 
     Raises:
-        ValueError: `width` is even or below 3, or `order` is not in [1, width).
+        ValueError: `width` is even or below 3, `order` is not in [1, width), or `mode`
+            is neither.
 
     Reference:
-        Savitzky and Golay 1964. librosa's default mode, "interp", differs in the first
-        and last `width // 2` frames.
+        Savitzky and Golay 1964.
     """
 
-    def __init__(self, width=9, order=1, **kwargs):
+    def __init__(self, width=9, order=1, mode="nearest", **kwargs):
         super().__init__(**{**kwargs, "dtype": "float32", "autocast": False})
         if width < 3 or width % 2 == 0:
             raise ValueError(
@@ -207,8 +278,11 @@ class Delta(keras.layers.Layer):
             raise ValueError(
                 f"`order` wants 1 to width - 1. Received: order={order}, width={width}"
             )
+        if mode not in _MODES:
+            raise ValueError(f"`mode` wants one of {_MODES}. Received: mode={mode!r}")
         self.width = width
         self.order = order
+        self.mode = mode
         self._weights_of_frames = _savitzky_golay(width, order)
 
     def call(self, features, mask):
@@ -224,13 +298,26 @@ class Delta(keras.layers.Layer):
         slope = 0.0
         for i, weight in enumerate(self._weights_of_frames):
             slope = slope + weight * x[:, i : i - 2 * half or None]
+        if self.mode == "interp":
+            # the `order`-th derivative of a polynomial of that degree is one number
+            inner = ops.minimum(ops.maximum(place, half), count - 1 - half)
+            place = ops.where(count >= self.width, inner, place)
+            slope = ops.take_along_axis(slope, ops.maximum(place, 0), axis=1)
         return ops.where(valid, slope, 0.0)
 
     def compute_output_shape(self, features_shape, mask_shape=None):
         return tuple(features_shape)
 
     def get_config(self):
-        return {**super().get_config(), "width": self.width, "order": self.order}
+        return {
+            **super().get_config(),
+            "width": self.width,
+            "order": self.order,
+            "mode": self.mode,
+        }
+
+
+_MODES = ("nearest", "interp")
 
 
 def _savitzky_golay(width, order):

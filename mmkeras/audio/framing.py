@@ -4,12 +4,14 @@ Arithmetic on lengths works on integers (a known length) and on tensors alike.
 """
 
 import math
+from numbers import Integral
 
 import numpy as np
 from keras import ops
 
-#: Below this gcd of frame and hop, a gather of small rows costs more than it saves.
-_SMALLEST_ROW = 32
+#: Below this gcd of frame and hop, rows are so small that slices beat a gather: by 4 %
+#: in a graph, by 40 % under XLA (400 / 160).
+_SMALLEST_ROW = 256
 
 
 def frame_count(samples, n_fft, hop_length, center=True):
@@ -27,13 +29,49 @@ def frame_count(samples, n_fft, hop_length, center=True):
     if samples is None:
         return None
     padding = 2 * (n_fft // 2) if center else 0
-    return 1 + (samples + padding - n_fft) // hop_length
+    count = 1 + (samples + padding - n_fft) // hop_length
+    # a clip shorter than a frame has none
+    return max(count, 0) if isinstance(count, Integral) else ops.maximum(count, 0)
 
 
 def blank_beyond(wave, lengths):
     """Zeros after each clip's end, whatever lay there (NaN too)."""
     places = ops.arange(ops.shape(wave)[1], dtype="int32")
     return ops.where(places[None] < lengths[:, None], wave, 0.0)
+
+
+def at_least(wave, samples):
+    """Waves with zeros at their end where they have fewer than `samples`."""
+    missing = samples - ops.shape(wave)[1]
+    if isinstance(missing, Integral):
+        return ops.pad(wave, [[0, 0], [0, missing]]) if missing > 0 else wave
+    return ops.pad(wave, [[0, 0], [0, ops.maximum(missing, 0)]])
+
+
+def samples_at(wave, lengths, place, pad_mode):
+    """Samples of each clip at `place`, as if blanked beyond its end and padded.
+
+    Args:
+        wave: float tensor `(batch, samples)`.
+        lengths: int32 tensor `(batch,)`, or None where all clips are full.
+        place: int32 tensor `(n,)`, below 0 and beyond the end as well.
+        pad_mode: "constant" or "reflect".
+
+    Returns:
+        float tensor `(batch, n)`.
+    """
+    wave = at_least(wave, 1)
+    samples = ops.shape(wave)[1]
+    if pad_mode == "constant":
+        ends = samples if lengths is None else lengths[:, None]
+        inside = ops.logical_and(place[None] >= 0, place[None] < ends)
+        wave = ops.take(wave, ops.clip(place, 0, samples - 1), axis=1)
+        return ops.where(inside, wave, 0.0)
+    if lengths is None:
+        return ops.take(wave, _mirror(place, samples), axis=1)
+    index = _mirror(place[None], lengths[:, None])
+    wave = ops.take_along_axis(wave, index, axis=1)
+    return ops.where(lengths[:, None] > 0, wave, 0.0)
 
 
 def pad_center(wave, lengths, n_fft, pad_mode):
@@ -57,6 +95,13 @@ def pad_center(wave, lengths, n_fft, pad_mode):
         return ops.take(wave, _mirror(place, samples), axis=1)
     index = _mirror(place[None], lengths[:, None])
     return ops.take_along_axis(wave, index, axis=1)
+
+
+def first(frames, count):
+    """The first `count` frames of `(batch, frames, dim)`."""
+    if isinstance(count, Integral) and count == frames.shape[1]:
+        return frames
+    return frames[:, :count]
 
 
 def _mirror(place, length):

@@ -6,14 +6,17 @@ from keras import ops
 
 from mmkeras.audio.mel import LogMel
 
+_DCT_NORMS = ("ortho", "htk")
+
 
 @keras.saving.register_keras_serializable("mmkeras")
 class MFCC(LogMel):
     """Mel-frequency cepstral coefficients: the DCT of the log-mel spectrogram.
 
     y = DCT-II_ortho(LogMel(wave))[:num_coefficients], times
-    1 + lifter / 2 sin(pi (k + 1) / lifter) for coefficient k where `lifter` > 0. It
-    equals `librosa.feature.mfcc(y=wave, ...).T` clip by clip.
+    1 + lifter / 2 sin(pi (k + lifter_start) / lifter) for coefficient k = 0, 1, ...
+    where `lifter` > 0. It equals `librosa.feature.mfcc(y=wave, ...).T` clip by clip,
+    and by `MFCC.from_preset(name)` what Kaldi or HTK compute.
 
     Example:
     >>> layer = mm.audio.MFCC(sampling_rate=16000, num_coefficients=20)
@@ -24,6 +27,8 @@ class MFCC(LogMel):
         sampling_rate: Integer, in Hz.
         num_coefficients: Integer, coefficients a frame.
         lifter: Float, 0 or more; 0 leaves the coefficients as they are.
+        lifter_start: Integer, 1 (librosa) or 0 (Kaldi, HTK: c0 stays as it is).
+        dct_norm: "ortho", or "htk", whose c0 is sqrt(2) times as large.
         **kwargs: those of `LogMel` (n_fft, hop_length, num_mel_bins, ...).
 
     Call arguments:
@@ -39,7 +44,17 @@ class MFCC(LogMel):
         Davis and Mermelstein 1980; McFee et al. 2015, librosa.
     """
 
-    def __init__(self, sampling_rate=16000, num_coefficients=20, lifter=0, **kwargs):
+    _cepstrum = True
+
+    def __init__(
+        self,
+        sampling_rate=16000,
+        num_coefficients=20,
+        lifter=0,
+        lifter_start=1,
+        dct_norm="ortho",
+        **kwargs,
+    ):
         super().__init__(sampling_rate=sampling_rate, **kwargs)
         if not 1 <= num_coefficients <= self.num_mel_bins:
             raise ValueError(
@@ -49,15 +64,38 @@ class MFCC(LogMel):
             )
         if lifter < 0:
             raise ValueError(f"`lifter` wants 0 or more. Received: lifter={lifter}")
+        if lifter_start not in (0, 1):
+            raise ValueError(
+                f"`lifter_start` wants 0 or 1. Received: lifter_start={lifter_start}"
+            )
+        if dct_norm not in _DCT_NORMS:
+            raise ValueError(
+                f"`dct_norm` wants one of {_DCT_NORMS}. Received: dct_norm={dct_norm!r}"
+            )
         self.num_coefficients = num_coefficients
         self.lifter = lifter
-        self._cosines = _dct(self.num_mel_bins, num_coefficients, lifter)
+        self.lifter_start = lifter_start
+        self.dct_norm = dct_norm
+        self._cosines = self._dct()
 
-    def call(self, wave, lengths=None):
-        mel = super().call(wave, lengths)
-        count = ops.shape(mel)[1]
-        flat = ops.reshape(mel, (-1, self.num_mel_bins))
-        flat = ops.matmul(flat, self._cosines)
+    def _dct(self):
+        """The DCT-II as a matrix `(bands, coefficients)`, the lifter folded in."""
+        size = self.num_mel_bins
+        n, k = np.arange(size)[:, None], np.arange(self.num_coefficients)[None]
+        matrix = np.cos(np.pi * (n + 0.5) * k / size) * np.sqrt(2 / size)
+        if self.dct_norm == "ortho":
+            matrix[:, 0] = np.sqrt(1 / size)
+        if self.lifter > 0:
+            turn = np.pi * (k + self.lifter_start) / self.lifter
+            matrix *= 1 + self.lifter / 2 * np.sin(turn)
+        return matrix.astype("float32")
+
+    def _features(self, levels, scale, zero):
+        count = ops.shape(levels)[1]
+        flat = ops.reshape(levels, (-1, self.num_mel_bins))
+        flat = ops.matmul(flat, np.float32(scale) * self._cosines)
+        if zero:
+            flat = flat - np.float32(zero) * self._cosines.sum(axis=0)
         return ops.reshape(flat, (-1, count, self.num_coefficients))
 
     def compute_output_shape(self, wave_shape, lengths_shape=None):
@@ -69,14 +107,6 @@ class MFCC(LogMel):
             **super().get_config(),
             "num_coefficients": self.num_coefficients,
             "lifter": self.lifter,
+            "lifter_start": self.lifter_start,
+            "dct_norm": self.dct_norm,
         }
-
-
-def _dct(size, count, lifter):
-    """DCT-II, orthonormal, as a matrix `(size, count)` with the lifter folded in."""
-    n, k = np.arange(size)[:, None], np.arange(count)[None]
-    matrix = np.cos(np.pi * (n + 0.5) * k / size) * np.sqrt(2 / size)
-    matrix[:, 0] = np.sqrt(1 / size)
-    if lifter > 0:
-        matrix *= 1 + lifter / 2 * np.sin(np.pi * (k + 1) / lifter)
-    return matrix.astype("float32")

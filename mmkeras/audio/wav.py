@@ -5,6 +5,8 @@ float of 32 and 64, plain or WAVE_FORMAT_EXTENSIBLE, any number of channels (the
 is taken), any chunks before the data. The rest is refused with a message.
 """
 
+import functools
+import operator
 import struct
 import typing
 
@@ -24,6 +26,7 @@ class Header(typing.NamedTuple):
     channels: object
     sampling_rate: object  # Hz
     bits: object  # a sample
+    block: object  # bytes of one sample of all channels, as stated
     start: object  # byte where the data begin
     stated: object  # bytes of data by the header
     there: object  # bytes of data in the file
@@ -66,51 +69,94 @@ def header(raw):
         channels=_number(raw, at + 2, 2),
         sampling_rate=_number(raw, at + 4, 4),
         bits=_number(raw, at + 14, 2),
+        block=_number(raw, at + 12, 2),
         start=data,
         stated=stated,
         there=tf.minimum(stated, length - tf.maximum(data, 0)),
     )
 
 
-def checks(head, sampling_rate):
-    """What must hold before the samples are read.
+def header_of(file):
+    """`header` in Python, of an open file: only the chunks' heads are read.
 
     Args:
-        head: `Header`.
-        sampling_rate: Integer, the wanted rate in Hz.
+        file: binary file that can seek.
 
     Returns:
-        List of (bool scalar tensor, tf.string scalar that says what is wrong).
+        `Header` of Python integers.
     """
+    length = file.seek(0, 2)
+
+    def number(at, size):
+        file.seek(min(at, length))
+        return int.from_bytes(file.read(size), "little")
+
+    def name(at):
+        file.seek(min(at, length))
+        return file.read(4)
+
+    at, form, data = 12, -1, -1
+    while data < 0 and at + 8 <= length:
+        if name(at) == b"fmt ":
+            form = at + 8
+        elif name(at) == b"data":
+            data = at + 8
+        size = number(at + 4, 4)
+        at += 8 + size + size % 2
+    first = max(form, 0)
+    code = number(first, 2)
+    stated = number(data - 4, 4) if data >= 0 else 0
+    return Header(
+        wave=name(0) == b"RIFF" and name(8) == b"WAVE" and form >= 0 and data >= 0,
+        format=number(first + 24, 2) if code == _EXTENSIBLE else code,
+        channels=number(first + 2, 2),
+        sampling_rate=number(first + 4, 4),
+        bits=number(first + 14, 2),
+        block=number(first + 12, 2),
+        start=data,
+        stated=stated,
+        there=min(stated, length - max(data, 0)),
+    )
+
+
+def holds(head, sampling_rate):
+    """What must hold of a WAV file: five bools, or bool tensors, as `head` is.
+
+    Args:
+        head: `Header`, of tensors or of Python integers.
+        sampling_rate: Integer, the wanted rate in Hz.
+    """
+    known = [_kind(head) == key for key, _ in _decoders()]
+    fits = head.block == head.channels * head.bits // 8
+    return [
+        head.wave,
+        functools.reduce(operator.or_, known) & (head.channels > 0) & fits,
+        (head.stated <= head.there) | (head.stated >= _STREAMED),
+        head.there >= head.block,
+        head.sampling_rate == sampling_rate,
+    ]
+
+
+def reasons(head, sampling_rate):
+    """What to say where one of `holds` does not hold: tf.string scalars."""
     import tensorflow as tf
 
     def text(*parts):
-        parts = [tf.strings.as_string(x) if tf.is_tensor(x) else x for x in parts]
+        parts = [x if isinstance(x, str) else tf.strings.as_string(x) for x in parts]
         return tf.strings.join(parts)
 
-    fits = tf.reduce_any(_kind(head) == [key for key, _ in _decoders()])
-    whole = tf.logical_or(head.stated <= head.there, head.stated >= _STREAMED)
-    kind = (head.format, ", ", head.bits, " bits, ", head.channels, " channels")
+    kind = (head.format, ", ", head.bits, " bits, ", head.channels, " channels, ")
     return [
-        (head.wave, text("it is not a WAV file (RIFF, format chunk, data chunk)")),
-        (
-            tf.logical_and(fits, head.channels > 0),
-            text(f"it wants {_KINDS}. Received: WAV format ", *kind),
-        ),
-        (
-            whole,
-            text("it is truncated: ", head.there, " of ", head.stated, " data bytes"),
-        ),
-        (head.there >= _block(head), text("it holds 0 samples")),
-        (
-            head.sampling_rate == sampling_rate,
-            text(f"it wants {sampling_rate} Hz. Received: ", head.sampling_rate, " Hz"),
-        ),
+        text("it is not a WAV file (RIFF, format chunk, data chunk)"),
+        text(f"it wants {_KINDS}. Received: WAV format ", *kind, head.block, " bytes"),
+        text("it is truncated: ", head.there, " of ", head.stated, " data bytes"),
+        text("it holds 0 samples"),
+        text(f"it wants {sampling_rate} Hz. Received: ", head.sampling_rate, " Hz"),
     ]
 
 
 def samples(raw, head, limit):
-    """The mean of the channels, as float32 in [-1, 1]; the checks must have passed.
+    """The mean of the channels, as float32 in [-1, 1]; all of `holds` must hold.
 
     Args:
         raw: scalar tf.string tensor, the whole file.
@@ -122,7 +168,7 @@ def samples(raw, head, limit):
     """
     import tensorflow as tf
 
-    block = _block(head)
+    block = tf.maximum(head.block, 1)  # a graph may run this before it refuses
     count = tf.minimum(head.there // block, limit)
     data = tf.strings.substr(raw, head.start, count * block)
     decoders = _decoders()
@@ -149,13 +195,13 @@ def decode(raw, sampling_rate, limit):
         float32 tensor `(n,)`, n <= limit.
 
     Raises:
-        tf.errors.InvalidArgumentError: see `checks`; or a sample is not finite.
+        tf.errors.InvalidArgumentError: see `reasons`; or a sample is not finite.
     """
     import tensorflow as tf
 
     head = header(raw)
-    wanted = checks(head, sampling_rate)
-    with tf.control_dependencies(_refuse(wanted)):
+    found = holds(head, sampling_rate), reasons(head, sampling_rate)
+    with tf.control_dependencies(_refuse(zip(*found, strict=True))):
         wave = samples(tf.identity(raw), head, limit)
     finite = tf.reduce_all(tf.math.is_finite(wave))
     with tf.control_dependencies(_refuse([(finite, "a sample is NaN or infinite")])):
@@ -238,13 +284,6 @@ def _number(raw, at, size):
 
 def _kind(head):
     return 100 * head.format + head.bits
-
-
-def _block(head):
-    """Bytes of one sample of all channels."""
-    import tensorflow as tf
-
-    return tf.maximum(head.channels * head.bits // 8, 1)
 
 
 def _decoders():

@@ -1,13 +1,11 @@
 """The contract of audio: encoded bytes to a waveform at a stated rate."""
 
-import functools
-
 import keras
 import numpy as np
 from keras import ops
 
 from mmkeras.audio import wav
-from mmkeras.audio.decode import decode_file
+from mmkeras.audio.decode import decode_file, opened
 from mmkeras.modality import ModalityInput
 
 
@@ -16,9 +14,35 @@ class Waveform(ModalityInput):
     """Audio as float32 samples in [-1, 1] at a stated rate, one channel.
 
     A longer clip is cropped at its end, a shorter one padded with zeros; trailing
-    zeros count as padding (`ClipLength`). Channels are averaged. `read` takes WAV bytes
-    at `sampling_rate` alone, in TensorFlow core ops; `read_cell` also takes FLAC, OGG,
-    MP3 and WAV at other rates (libsndfile, then soxr's HQ resampling).
+    zeros count as padding (`ClipLength`). `read`, of tf.data and the serving endpoint,
+    takes WAV bytes in TensorFlow core ops; `read_cell`, of training, any file that
+    libsndfile decodes:
+
+    ==================  ==============================  ==========================
+    file                `read`                          `read_cell`
+    ==================  ==============================  ==========================
+    WAV, PCM of 8, 16,  samples / 2^(bits - 1)          the same numbers
+    24, 32 bits, float
+    of 32, 64, plain
+    or EXTENSIBLE
+    FLAC, OGG, MP3,     refused                         libsndfile
+    other WAV
+    another rate        refused                         resampled, soxr HQ
+    several channels    their mean (5.1: of all six)    the same
+    half an hour        the first `seconds`             the first `seconds` alone
+                                                        are read from the disk
+    0 bytes             absent: zeros, presence 0       bytes: absent; file: error
+    0 samples           error                           error
+    WAV, OGG cut off    error                           error
+    FLAC, MP3 cut off   refused                         error, where the cut comes
+                                                        within `seconds`
+    NaN, infinity       error, within `seconds`         error, within `seconds`
+    full scale, clipped as they are; float and MP3 may  the same
+                        pass 1
+    ==================  ==============================  ==========================
+
+    An MP3 without a Xing or Info frame, or an OGG cut between two pages, states no
+    length: what is there is read.
 
     Example:
     >>> clip = mm.audio.Waveform(sampling_rate=16000, seconds=0.5)
@@ -75,33 +99,27 @@ class Waveform(ModalityInput):
         return tf.ensure_shape(wave, (self.samples,))
 
     def read_cell(self, cell):
-        import tensorflow as tf
-
-        if isinstance(cell, str):
-            with tf.io.gfile.GFile(cell, "rb") as file:
-                cell = file.read()
-            if not cell:
-                raise ValueError("the file is empty")
-        if not cell:  # as `read`: an empty string is an absent clip
+        if isinstance(cell, str) and "://" in cell:
+            cell = _fetched(cell)
+        elif not cell:  # as `read`: an empty string is an absent clip
             return np.zeros(self.tensor_shape, "float32")
-        if cell[:4] == b"RIFF":
-            try:
-                return self.compiled_read(tf.constant([cell])).numpy()[0]
-            except tf.errors.InvalidArgumentError:
-                self._refuse_broken(cell)  # else of another rate or kind
+        with opened(cell) as file:
+            start = file.read(4)
+            if not start:
+                raise ValueError("the file is empty")
+            if start == b"RIFF":
+                self._refuse_broken(wav.header_of(file))
         wave = decode_file(cell, self.sampling_rate, self.samples)
         return np.pad(wave, (0, self.samples - len(wave)))
 
-    def _refuse_broken(self, data):
-        """Raises what is wrong with a WAV file that `read` does not take."""
-        holds, why = (x.numpy() for x in _verdict(self.sampling_rate)(data))
-        _, known, *_, same_rate = holds
-        # libsndfile mends no broken file; of one of another kind it is the judge
-        fatal = np.array([True, False, known, known, False])
-        for reason in why[fatal & ~holds]:
-            raise ValueError(reason.decode())
-        if known and same_rate:
-            raise ValueError("a sample is NaN or infinite")
+    def _refuse_broken(self, head):
+        """Raises what `read` says of a WAV file, if libsndfile would mend it."""
+        sound, known, whole, filled, _ = wav.holds(head, self.sampling_rate)
+        # libsndfile is the judge of other kinds, soxr mends the rate
+        wrong = [not sound, False, known and not whole, known and not filled, False]
+        if any(wrong):
+            reason = wav.reasons(head, self.sampling_rate)[wrong.index(True)]
+            raise ValueError(reason.numpy().decode())
 
     def call(self, wave):
         return ops.cast(wave, "float32")
@@ -114,16 +132,12 @@ class Waveform(ModalityInput):
         }
 
 
-@functools.cache
-def _verdict(sampling_rate):
-    """The checks of `wav` as one graph: op by op they take 10 ms a file."""
+def _fetched(url):
+    """The bytes of a file that is not local."""
     import tensorflow as tf
 
-    def verdict(raw):
-        holds, why = zip(*wav.checks(wav.header(raw), sampling_rate), strict=True)
-        return tf.stack(holds), tf.stack(why)
-
-    return tf.function(verdict, input_signature=[tf.TensorSpec((), tf.string)])
+    with tf.io.gfile.GFile(url, "rb") as file:
+        return file.read()
 
 
 @keras.saving.register_keras_serializable("mmkeras")

@@ -3,5 +3,6 @@
 from mmkeras.data.bad import BadRow as BadRow
 from mmkeras.data.dataset import from_table as from_table
 from mmkeras.data.dataset import order as order
+from mmkeras.data.directory import table_from_directory as table_from_directory
 from mmkeras.data.splits import split as split
 from mmkeras.data.table import read_table as read_table

@@ -6,6 +6,7 @@ import threading
 import time
 import weakref
 from concurrent.futures import ThreadPoolExecutor
+from typing import NamedTuple
 
 import numpy as np
 
@@ -146,64 +147,119 @@ def _look(path):
     return "the file is empty" if not found.st_size else None
 
 
+class _Job(NamedTuple):
+    """A cell to be read, and where to."""
+
+    name: str  # the modality
+    row: int
+    tensor: np.ndarray  # (1, ...), zeros
+    presence: np.ndarray  # (1,), zeros
+
+
 class RowReader:
-    """Reads the cells of one row that may fail to decode, in Python.
+    """Reads the cells of some rows that may fail to decode, in Python.
+
+    Several rows are decoded side by side, in as many threads as there are cores.
 
     Args:
         contracts: dict, modality -> contract.
         cells: dict, modality -> list of paths, strings or bytes; None or "" is absent.
         columns: dict, modality -> column, for messages.
         bad: `BadRows`.
+        clips: optional dict, modality -> `clips.Clips`, its decoded clips on disk.
+        rows: Integer, rows in a pass: after it the clips are written.
     """
 
-    def __init__(self, contracts, cells, columns, bad):
+    def __init__(self, contracts, cells, columns, bad, clips=None, rows=1):
         self.contracts = contracts
         self.cells = cells
         self.columns = columns
         self.bad = bad
         self.read = {name: _read_cell(x) for name, x in contracts.items()}
+        self.clips = clips or {}
+        self.rows, self._done, self._lock = rows, 0, threading.Lock()
+        self.pool = ThreadPoolExecutor(os.cpu_count())
         self.gate = Gate()
-        # runs before the interpreter shuts down, or when nobody reads any more
+        # these run before the interpreter shuts down, or when nobody reads any more:
+        # the last first, so that nobody reads when clips are written
+        weakref.finalize(self, _save, self.clips)
         weakref.finalize(self, self.gate.close)
 
-    def __call__(self, row):
-        """A tensor and a presence (float32 scalar) for each modality, in order."""
-        result = []
+    def __call__(self, rows):
+        """A tensor and a presence for each modality, in order: arrays `(rows, ...)`."""
         with self.gate:
-            for name, contract in self.contracts.items():
-                tensor = self._tensor(name, contract, row)
-                result.append(
-                    np.zeros(contract.tensor_shape, contract.tensor_dtype)
-                    if tensor is None
-                    else np.asarray(tensor, contract.tensor_dtype)
+            found = {
+                name: (
+                    np.zeros((len(rows), *x.tensor_shape), x.tensor_dtype),
+                    np.zeros(len(rows), "float32"),
                 )
-                result.append(np.float32(tensor is not None))
-        return result
+                for name, x in self.contracts.items()
+            }
+            jobs = [
+                _Job(name, row, tensors[i : i + 1], there[i : i + 1])
+                for i, row in enumerate(rows)
+                for name, (tensors, there) in found.items()
+                if row >= 0 and self.cells[name][row]  # -1 is not to be read
+            ]
+            jobs = [job for job in jobs if not self._fill_kept(job)]
+            several = len(jobs) > len(self.contracts)  # threads are worth their start
+            for _ in (self.pool.map if several else map)(self._fill, jobs):
+                pass
+            self._count(len(rows))
+        return [x for pair in found.values() for x in pair]
 
-    def _tensor(self, name, contract, row):
-        """The tensor of one cell; None where it is absent, or bad and that is fine."""
+    def _fill_kept(self, job):
+        """Fills in a clip that is on disk; gives whether it is."""
+        clips = self.clips.get(job.name)
+        if clips is None:
+            return False
+        try:
+            key, _ = clips.locate(self.cells[job.name][job.row])
+        except OSError:
+            return False  # reading it tells why
+        job.presence[0] = clips.fill(key, job.tensor[0])
+        return bool(job.presence[0])
+
+    def _fill(self, job):
+        """Fills in what a cell holds; nothing where it is bad and that is fine."""
         import tensorflow as tf
 
-        cell = self.cells[name][row]
-        if not cell:
-            return None
+        name, row, tensor, presence = job
+        contract, cell = self.contracts[name], self.cells[name][row]
+        clips = self.clips.get(name)
         try:
-            tensor = self.read[name](cell)
-            if tuple(np.shape(tensor)) != tuple(contract.tensor_shape):
+            key, source = clips.locate(cell) if clips else (None, cell)
+            found = self.read[name](source or cell)
+            if tuple(np.shape(found)) != tuple(contract.tensor_shape):
                 raise TypeError(
-                    f"`read_cell` gave shape {np.shape(tensor)}, not "
+                    f"`read_cell` gave shape {np.shape(found)}, not "
                     f"{tuple(contract.tensor_shape)}"
                 )
-            return tensor
         except (ValueError, OSError, tf.errors.OpError) as error:
             bad = self.bad.row(row, self.columns[name], cell, reason(error))
             self.bad.while_reading(bad, _wanted(contract))
+            return
         except Exception as error:  # a defect of the contract: never "absent"
             bad = self.bad.row(row, self.columns[name], cell, reason(error))
             raise RuntimeError(
                 f"`{type(contract).__name__}.read_cell` failed on {bad}"
             ) from error
-        return None
+        tensor[0] = clips.keep(key, source, found) if clips else found
+        presence[0] = 1.0
+
+    def _count(self, rows):
+        """Writes the clips when a pass is over."""
+        with self._lock:
+            passes = self._done // self.rows
+            self._done += rows
+            over = self._done // self.rows > passes
+        if over:
+            _save(self.clips)
+
+
+def _save(clips):
+    for x in {id(x): x for x in clips.values()}.values():
+        x.save()
 
 
 class Gate:

@@ -31,6 +31,10 @@ def from_table(
     bad_rows=None,
     sample_weight=None,
     rows=None,
+    audio_cache=None,
+    resume=None,
+    worker=None,
+    drop_remainder=False,
 ):
     """Reads a table of paths, strings and labels for a model, while it trains.
 
@@ -81,6 +85,17 @@ def from_table(
         bad_rows: optional list, to which "absent" appends one `BadRow` a bad cell.
         sample_weight: column, or one float a row.
         rows: optional list of integers, the rows to read, in this order; not shuffled.
+        audio_cache: optional folder, such as that of `mmkeras.transfer.cache_features`,
+            for decoded clips: files of a `Waveform` are decoded once and then read as
+            16-bit samples, off by 1 / 65536 at most; see `mmkeras.data.clips.Clips`.
+        resume: optional `mmkeras.Resume`, which says where each pass begins; wants
+            `batch_size`. Rows of steps that are done come as zeros, unread.
+        worker: optional `mmkeras.distribute.worker()`, for `fit` and `evaluate` under
+            a strategy of several workers: of each batch, which is the global one, the
+            files of this worker's rows alone are read. Wants `batch_size`, a multiple
+            of the workers.
+        drop_remainder: whether the last batch is left out where it is smaller; several
+            replicas want that in training.
 
     Returns:
         `tf.data.Dataset` of known cardinality, in the table's order without `shuffle`.
@@ -106,10 +121,17 @@ def from_table(
         found += problems
     bad.up_front(found, root)
 
-    reader = cells.RowReader(
-        {name: contracts[name] for name in singles}, singles, columns, bad
-    )
-    numbers = row_numbers(len(frame), shuffle, seed, rows)
+    contracts_read = {name: contracts[name] for name in singles}
+    clips = {}
+    if audio_cache is not None:
+        from mmkeras.data.clips import of  # needs transfer, which needs this module
+
+        clips = of(contracts_read, audio_cache)
+    numbers = row_numbers(len(frame), shuffle, seed, rows, resume, batch_size, worker)
+    count = max(int(numbers.cardinality()), 1)
+    reader = cells.RowReader(contracts_read, singles, columns, bad, clips, count)
+    if batch_size and drop_remainder:
+        numbers = numbers.take(int(numbers.cardinality()) // batch_size * batch_size)
     dataset = _read(numbers, contracts, texts, reader, extras, batch_size)
     return dataset.prefetch(-1)
 
@@ -141,41 +163,77 @@ def extras_of(frame, model, label, classes, sample_weight):
     return labels, {x: weight for x in labels} if isinstance(labels, dict) else weight
 
 
-def row_numbers(count, shuffle, seed, chosen=None):
-    """Row numbers as a dataset: the chosen ones, all in order, or shuffled anew."""
+def row_numbers(
+    count, shuffle, seed, chosen=None, resume=None, batch_size=None, worker=None
+):
+    """Row numbers as a dataset: the chosen ones, all in order, or shuffled anew.
+
+    -1 stands for the rows of steps that are done, with `resume`, and for those of the
+    other workers, with `worker`.
+    """
     import tensorflow as tf
 
-    if chosen is not None:
-        return tf.data.Dataset.from_tensor_slices(np.asarray(chosen, "int64"))
-    if not shuffle:
-        return tf.data.Dataset.range(count)
+    if resume is not None and not batch_size:
+        raise ValueError("`resume` wants `batch_size`: it counts steps.")
+    shuffle = shuffle and chosen is None
+    plain = np.arange(count) if chosen is None else np.asarray(chosen, "int64")
+    others = _others(len(plain), batch_size, worker)
+    if resume is None and others is None and not shuffle:
+        if chosen is None:
+            return tf.data.Dataset.range(count)
+        return tf.data.Dataset.from_tensor_slices(plain)
     passes = itertools.count()
 
     def draw(_):
-        return order(count, seed, next(passes))
+        epoch = next(passes) if resume is None else resume.epoch
+        numbers = order(count, seed, epoch) if shuffle else plain.copy()
+        if resume is not None:
+            numbers[: resume.skipped_steps * (batch_size or 0)] = -1
+        if others is not None:
+            numbers[others] = -1
+        return numbers
 
     def one_pass(start):
         numbers = tf.numpy_function(draw, [start], tf.int64)
-        return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(numbers, (count,)))
+        return tf.data.Dataset.from_tensor_slices(tf.ensure_shape(numbers, plain.shape))
 
     numbers = tf.data.Dataset.from_tensors(0).flat_map(one_pass)
-    return numbers.apply(tf.data.experimental.assert_cardinality(count))
+    return numbers.apply(tf.data.experimental.assert_cardinality(len(plain)))
+
+
+def _others(count, batch_size, worker):
+    """Which places in a pass are other workers', or None: TensorFlow cuts a batch.
+
+    It gives the first part to the first worker and so on; a smaller last batch all
+    workers read.
+    """
+    index, workers = worker or (0, 1)
+    if workers == 1:
+        return None
+    if not batch_size or batch_size % workers:
+        raise ValueError(
+            f"`batch_size` wants a multiple of the {workers} workers, who share each "
+            f"batch. Received: batch_size={batch_size}"
+        )
+    place = np.arange(count)
+    owner = place % batch_size * workers // batch_size
+    return (owner != index) & (place // batch_size < count // batch_size)
 
 
 def _read(rows, contracts, texts, reader, extras, batch_size):
-    """Row numbers to elements: strings by the chunk, files row by row."""
+    """Row numbers to elements: strings by the chunk, files by the batch or the row."""
     import tensorflow as tf
 
     strings = {name: tf.constant(x, tf.string) for name, x in texts.items()}
     extras = tf.nest.map_structure(tf.constant, extras)
 
     def read_strings(numbers):
-        inputs = {}
+        inputs, there = {}, tf.maximum(numbers, 0)  # -1 is not to be read
         for name, column in strings.items():
-            raw = tf.gather(column, numbers)
+            raw = tf.gather(column, there)
             inputs[name] = contracts[name].read(raw)
             inputs[f"{name}_present"] = contracts[name].presence(raw)
-        behind = tf.nest.map_structure(lambda x: tf.gather(x, numbers), extras)
+        behind = tf.nest.map_structure(lambda x: tf.gather(x, there), extras)
         return numbers, inputs, behind
 
     dtypes = [
@@ -184,17 +242,25 @@ def _read(rows, contracts, texts, reader, extras, batch_size):
         for dtype in (contract.tensor_dtype, "float32")
     ]
 
-    def read_files(number, inputs, behind):
+    def read_files(numbers, inputs, behind):
         inputs = dict(inputs)
         if reader.contracts:
-            found = iter(tf.numpy_function(reader, [number], dtypes))
+            found = iter(tf.numpy_function(reader, [numbers], dtypes))
             for name, contract in reader.contracts.items():
-                inputs[name] = tf.ensure_shape(next(found), contract.tensor_shape)
-                inputs[f"{name}_present"] = tf.ensure_shape(next(found), ())
+                shape = (None, *contract.tensor_shape)
+                inputs[name] = tf.ensure_shape(next(found), shape)
+                inputs[f"{name}_present"] = tf.ensure_shape(next(found), (None,))
         return (inputs, *behind) if behind else inputs
 
-    count = int(rows.cardinality())
-    dataset = rows.batch(batch_size or _CHUNK).map(read_strings, -1).unbatch()
-    dataset = dataset.apply(tf.data.experimental.assert_cardinality(count))
-    dataset = dataset.map(read_files, -1)
-    return dataset.batch(batch_size) if batch_size else dataset
+    def read_row(*row):
+        row = tf.nest.map_structure(lambda x: x[None], row)
+        return tf.nest.map_structure(lambda x: x[0], read_files(*row))
+
+    dataset = rows.batch(batch_size or _CHUNK).map(read_strings, -1)
+    if batch_size:  # the rows of a batch are read side by side, and two batches
+        return dataset.map(read_files, 2)
+    dataset = dataset.unbatch()
+    dataset = dataset.apply(
+        tf.data.experimental.assert_cardinality(int(rows.cardinality()))
+    )
+    return dataset.map(read_row, -1)

@@ -17,20 +17,15 @@ def write_card(folder, model, endpoints, default):
         endpoints: names of its signatures.
         default: the endpoint that is also `serving_default`.
     """
-    import keras
-    import tensorflow as tf
+    from mmkeras.export.endpoints import in_order
 
     card = {
         "name": model.name,
-        "modalities": _modalities(model),
-        "outputs": _outputs(model),
+        "modalities": modalities(in_order(model)),
+        "outputs": outputs(model),
         "endpoints": list(endpoints),
         "default": default,
-        "versions": {
-            "mmkeras": mmkeras.__version__,
-            "keras": keras.__version__,
-            "tensorflow": tf.__version__,
-        },
+        "versions": versions(),
     }
     file = Path(folder, FILE)
     file.parent.mkdir(exist_ok=True)
@@ -38,31 +33,40 @@ def write_card(folder, model, endpoints, default):
 
 
 def read_card(path):
-    """What an exported SavedModel takes and gives; needs no TensorFlow.
+    """What an exported model takes and gives; needs no TensorFlow.
 
     Args:
-        path: folder of a SavedModel written by `saved_model`.
+        path: folder of a SavedModel written by `saved_model`, or path of a file written
+            by `tflite`.
 
     Returns:
         dict: "modalities" (name -> kind, cell, shape, dtype, and for a table its
-        columns in the order of a line), "outputs" (name ->
-        kind, classes), "endpoints", "default", "versions".
+        columns in the order of a line), "outputs" (name -> kind, classes), "versions";
+        of a SavedModel "endpoints" and "default", of a TFLite file "inputs" and
+        "quantize".
 
     Raises:
-        ValueError: the folder holds no such file.
+        ValueError: there is no such card.
     """
-    file = Path(path, FILE)
+    path = Path(path)
+    lite = path.suffix == ".tflite"
+    file = beside(path) if lite else path / FILE
     if not file.is_file():
+        lacks = f"lacks {file.name} beside it" if lite else f"holds no {FILE}"
         raise ValueError(
-            f"`path` wants a SavedModel written by `mmkeras.export.saved_model`. "
-            f"Received: {path}, which holds no {FILE}."
+            f"`path` wants a SavedModel or a TFLite file written by `mmkeras.export`. "
+            f"Received: {path}, which {lacks}."
         )
     return json.loads(file.read_text(encoding="utf8"))
 
 
-def _modalities(model):
-    from mmkeras.export.endpoints import in_order
+def beside(path):
+    """Where the card of a TFLite file lies: products.tflite.json."""
+    return path.with_name(f"{path.name}.json")
 
+
+def modalities(contracts):
+    """Contracts by modality as a dict for JSON."""
     return {
         name: {
             "kind": contract.kind,
@@ -71,18 +75,32 @@ def _modalities(model):
             "dtype": contract.tensor_dtype,
             **contract.details,
         }
-        for name, contract in in_order(model).items()
+        for name, contract in contracts.items()
     }
 
 
-def _outputs(model):
-    from mmkeras.export.endpoints import heads, outputs
+def outputs(model):
+    """A model's outputs by name as a dict for JSON."""
+    from mmkeras.export import endpoints
 
+    tensors = endpoints.outputs(model)
     return {
         key: {
-            "shape": list(outputs(model)[key].shape[1:]),
+            "shape": list(tensors[key].shape[1:]),
             "kind": head.kind if head else None,
             "classes": head.classes if head else None,
         }
-        for key, head in heads(model).items()
+        for key, head in endpoints.heads(model).items()
+    }
+
+
+def versions():
+    """Versions of what wrote an export."""
+    import keras
+    import tensorflow as tf
+
+    return {
+        "mmkeras": mmkeras.__version__,
+        "keras": keras.__version__,
+        "tensorflow": tf.__version__,
     }

@@ -10,6 +10,16 @@ from mmkeras.export import endpoints
 from mmkeras.export.report import EndpointCheck
 
 
+def need_tensorflow(what):
+    """Refuses an export under another backend than TensorFlow."""
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            f"{what} wants Keras' TensorFlow backend. Received: "
+            f"{keras.backend.backend()}. Save the model as `.keras`, then load and "
+            f"export it under KERAS_BACKEND=tensorflow."
+        )
+
+
 def questions(model, examples=None):
     """What is asked of every endpoint, and what Keras answers.
 
@@ -29,11 +39,11 @@ def questions(model, examples=None):
         for name, contract in contracts.items()
     }
     tensors = {k: np.asarray(v) for k, v in endpoints.read(contracts, raw).items()}
-    noise = _noise(model, contracts, count + 2)
+    noise = made_noise(model.input, contracts, count + 2)
     _, fused = endpoints.with_features(model)(tensors, training=False)
     return {
-        "serve": (noise, _named(model.predict(noise, verbose=0))),
-        "serve_raw": (raw, _named(model.predict(tensors, verbose=0))),
+        "serve": (noise, by_name(model.predict(noise, verbose=0))),
+        "serve_raw": (raw, by_name(model.predict(tensors, verbose=0))),
         "features": (raw, {"features": np.asarray(fused)}),
     }
 
@@ -185,22 +195,29 @@ def _bytes(value, cell):
         return file.read()
 
 
-def _noise(model, contracts, count):
-    """Random tensors for every input: grey levels, ids 0 and 1, samples."""
+def made_noise(inputs, contracts, count, length=None):
+    """Random tensors for every input: grey levels, ids 0 and 1, samples.
+
+    Args:
+        inputs: dict, name -> `keras.KerasTensor`.
+        contracts: dict, modality -> contract.
+        count: Integer, rows.
+        length: Integer, size of the dimensions that are not known.
+    """
     rng = np.random.default_rng(0)
-    inputs = {}
-    for name, x in model.input.items():
-        shape = (count, *x.shape[1:])
-        whole = "int" in x.dtype or name not in contracts  # ids, or presence
-        if whole:
-            inputs[name] = rng.integers(0, 2, shape).astype(x.dtype)
+    made = {}
+    for name, x in inputs.items():
+        shape = (count, *[length if n is None else n for n in x.shape[1:]])
+        if "int" in x.dtype or name.endswith("_present"):  # ids, or presence
+            made[name] = rng.integers(0, 2, shape).astype(x.dtype)
         else:
-            top = 255 if contracts[name].kind == "image" else 1
-            inputs[name] = rng.uniform(0, top, shape).astype(x.dtype)
-    return inputs
+            image = name in contracts and contracts[name].kind == "image"
+            made[name] = rng.uniform(0, 255 if image else 1, shape).astype(x.dtype)
+    return made
 
 
-def _named(result):
+def by_name(result):
+    """What `model.predict` gives, as a dict."""
     return result if isinstance(result, dict) else {"outputs": result}
 
 

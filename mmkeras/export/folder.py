@@ -1,4 +1,4 @@
-"""A folder that appears whole or not at all."""
+"""A folder, or a file and its companions, that appear whole or not at all."""
 
 import contextlib
 import os
@@ -41,6 +41,43 @@ def whole_folder(path, overwrite=False):
         raise
 
 
+@contextlib.contextmanager
+def whole_files(path, overwrite=False):
+    """Gives a temporary folder, and at the end puts its files beside `path`.
+
+    The file called as `path` comes last: where it stands, its companions do. When the
+    block raises, nothing is left behind.
+
+    Args:
+        path: the main file to make, on this machine.
+        overwrite: replace files that lie there already.
+
+    Raises:
+        ValueError: a file of that name is there, and `overwrite` is False.
+    """
+    path = Path(os.path.abspath(path))
+    _check_no_file(path, overwrite)
+    made = _make_parents(path.parent)
+    temporary = path.parent / f".{path.name}.writing-{uuid.uuid4().hex[:8]}"
+    try:
+        temporary.mkdir()
+        yield temporary
+        _sync(temporary)
+        names = sorted(x.name for x in temporary.iterdir())
+        for name in names:
+            _check_no_file(path.parent / name, overwrite)
+        for name in sorted(names, key=path.name.__eq__):
+            os.replace(temporary / name, path.parent / name)
+        _sync_one(path.parent)
+        temporary.rmdir()
+    except BaseException:
+        shutil.rmtree(temporary, ignore_errors=True)
+        for parent in made:
+            with contextlib.suppress(OSError):  # not empty: no longer ours alone
+                parent.rmdir()
+        raise
+
+
 def size(path):
     """Bytes of all files under a folder, or of one file."""
     path = Path(path)
@@ -68,6 +105,14 @@ def _check_free(path, overwrite):
         raise ValueError(
             f"`overwrite=True` replaces a SavedModel only. Received: {path}, which "
             f"holds no saved_model.pb. Give another path, or empty it yourself."
+        )
+
+
+def _check_no_file(path, overwrite):
+    if os.path.lexists(path) and (path.is_dir() or not overwrite):
+        raise ValueError(
+            f"`path` wants a file that is not there yet. Received: {path}, which is. "
+            f"Give another path{'' if path.is_dir() else ', or `overwrite=True`'}."
         )
 
 

@@ -1,5 +1,6 @@
 """What an export tells: which endpoints there are and how exactly they answer."""
 
+import textwrap
 from dataclasses import dataclass, field
 
 
@@ -62,6 +63,62 @@ class ExportReport:
         if self.custom_ops:
             lines.append("needs operations beyond TensorFlow's core:")
             lines.append("  " + ", ".join(self.custom_ops))
+        return "\n".join(lines)
+
+
+@dataclass(frozen=True)
+class LiteReport:
+    """What a TFLite file holds, and how far it is from `model.predict`.
+
+    Attributes:
+        path: where the file lies.
+        size: bytes.
+        quantize: None, "float16", "dynamic" or "int8".
+        max_differences: dict, output -> largest difference to `model.predict`, relative
+            to the largest expected value where that is above 1.
+        mean_differences: dict, output -> the mean one, on the same scale.
+        agreement: share of the rows in which the single-label heads name the same class
+            as the model; None without such a head.
+        rows: how many rows were compared.
+        tolerance: the largest difference that was allowed.
+        ops: dict, operation -> how often it stands in the file.
+        milliseconds: median wall time of a request at batch 1, on one thread.
+    """
+
+    path: str
+    size: int
+    quantize: str | None
+    max_differences: dict
+    mean_differences: dict
+    agreement: float | None
+    rows: int
+    tolerance: float
+    ops: dict
+    milliseconds: float
+
+    @property
+    def max_difference(self):
+        """Largest difference over all outputs."""
+        return max(self.max_differences.values())
+
+    def __str__(self):
+        rows = [("output", "max", "mean")]
+        for name, largest in self.max_differences.items():
+            rows.append((name, f"{largest:.1e}", f"{self.mean_differences[name]:.1e}"))
+        lines = [
+            f"{self.path}  {self.size / 1e6:.1f} MB  {self.quantize or 'float32'}  "
+            f"{self.milliseconds:.2f} ms a request"
+        ]
+        lines += _table(rows)
+        agreement = ""
+        if self.agreement is not None:
+            agreement = f", same class in {100 * self.agreement:.0f} %"
+        lines.append(
+            f"largest difference to model.predict {self.max_difference:.1e} "
+            f"(allowed {self.tolerance:.0e}), {self.rows} rows{agreement}"
+        )
+        counts = [f"{name} {count}" for name, count in self.ops.items()]
+        lines += textwrap.wrap("operations: " + ", ".join(counts), 88)
         return "\n".join(lines)
 
 

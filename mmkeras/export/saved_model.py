@@ -109,12 +109,7 @@ def _check(model, default):
         raise ValueError(
             f"`default` wants one of {endpoints.NAMES}. Received: {default!r}"
         )
-    if keras.backend.backend() != "tensorflow":
-        raise ValueError(
-            f"A SavedModel wants Keras' TensorFlow backend. Received: "
-            f"{keras.backend.backend()}. Save the model as `.keras`, then load and "
-            f"export it under KERAS_BACKEND=tensorflow."
-        )
+    checks.need_tensorflow("A SavedModel")
 
 
 def _write(model, folder, default):

@@ -51,7 +51,7 @@ def is_pretrained(source):
         return True
     if source.kind == "image":
         return source.weights != "none"
-    return source.kind == "text" and source.encoder == "bert"
+    return source.encoder == "bert" or source.encoder in _PRETRAINED_AUDIO
 
 
 def fusion_layer(name, options, head_layer=None):
@@ -134,6 +134,14 @@ def _text(source, sentences):
 
 def _audio(source, _):
     make = _function(audio, source.encoder, "audio")
+    if source.encoder in _PRETRAINED_AUDIO:
+        if not source.weights:
+            what = _PRETRAINED_AUDIO[source.encoder]
+            raise ValueError(
+                f"Encoder '{source.encoder}' wants {what} behind its name: "
+                f"`--audio NAME={source.encoder}:...`."
+            )
+        return make(source.weights, **source.options)
     _no_weights(source)
     return make(**source.options)
 
@@ -167,6 +175,12 @@ def _function(module, name, kind):
     return getattr(module, name)
 
 
+#: What stands behind the colon.
+_PRETRAINED_AUDIO = {
+    "moonshine": "a preset of keras_hub",
+    "whisper": "a preset of keras_hub",
+    "yamnet": "the folder or URL of a module",
+}
 _NOT_ENCODERS = (
     "network",
     "from_model",

@@ -3,6 +3,7 @@
 import math
 
 from mmkeras import data, transfer
+from mmkeras.data.dataset import row_numbers
 from mmkeras.model import encoders, readers
 from mmkeras.run import files
 
@@ -37,7 +38,7 @@ class Rows:
                 f"are {where}."
             )
 
-    def stream(self, part, shuffle=False, model=None):
+    def stream(self, part, shuffle=False, model=None, resume=None):
         """Batches read from the files; `model` may be a dict of some contracts."""
         model = model or self.model
         names = readers(model)
@@ -48,10 +49,12 @@ class Rows:
             shuffle=shuffle,
             seed=self.recipe.seed,
             batch_size=self.recipe.batch_size,
+            audio_cache=files.features_folder(self.recipe.cache),
+            resume=resume,
             **self._reading(None if isinstance(model, dict) else self.recipe.label),
         )
 
-    def features(self, part, shuffle=False):
+    def features(self, part, shuffle=False, resume=None):
         """What the trunk takes: from memory where that is enough, else from disk."""
         found = transfer.cache_features(
             self.model,
@@ -66,9 +69,9 @@ class Rows:
         if self.folder:
             if not self._is_small(found):
                 batch, seed = self.recipe.batch_size, self.recipe.seed
-                return found.dataset(batch, shuffle=shuffle, seed=seed)
+                return found.dataset(batch, shuffle, seed, resume)
             found = found.arrays()
-        return self._batches(found) if shuffle else found
+        return self._batches(found, resume) if shuffle else found
 
     def on_what(self):
         """What the first stage trains on, for the screen."""
@@ -118,10 +121,17 @@ class Rows:
             "bad_rows": self.bad_rows,
         }
 
-    def _batches(self, arrays):
+    def _batches(self, arrays, resume):
+        """Batches of arrays in memory, in another order in each pass."""
         import tensorflow as tf
 
-        rows = len(arrays[1])
-        dataset = tf.data.Dataset.from_tensor_slices(arrays)
-        dataset = dataset.shuffle(rows, seed=self.recipe.seed)
-        return dataset.batch(self.recipe.batch_size)
+        batch, seed = self.recipe.batch_size, self.recipe.seed
+        count = len(tf.nest.flatten(arrays)[0])
+        numbers = row_numbers(count, True, seed, resume=resume, batch_size=batch)
+        arrays = tf.nest.map_structure(tf.constant, arrays)
+
+        def gather(rows):
+            rows = tf.maximum(rows, 0)  # -1 is not to be read
+            return tf.nest.map_structure(lambda x: tf.gather(x, rows), arrays)
+
+        return numbers.batch(batch).map(gather, -1).prefetch(-1)

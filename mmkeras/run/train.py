@@ -1,6 +1,8 @@
 """The training job: a table becomes a trained, reported, exported model."""
 
 import dataclasses
+import json
+import shutil
 from pathlib import Path
 
 import keras
@@ -9,6 +11,7 @@ from mmkeras import analysis, data, export, transfer
 from mmkeras.data.labels import class_name, class_names
 from mmkeras.data.table import is_missing
 from mmkeras.model import multimodal
+from mmkeras.resume import Resume
 from mmkeras.run import build, card, files
 from mmkeras.run.progress import Progress
 from mmkeras.run.recipe import Recipe
@@ -29,7 +32,7 @@ class Result:
     bad_rows: list
 
 
-def train(recipe, progress=None, command="mmkeras train"):
+def train(recipe, progress=None, command="mmkeras train", resume=False):
     """Runs a recipe.
 
     Frozen encoders run once over the table (feature transfer); the fusion, the head
@@ -40,6 +43,8 @@ def train(recipe, progress=None, command="mmkeras train"):
         recipe: `recipe.Recipe`.
         progress: `progress.Progress`; default: silent.
         command: the command as typed, for the model's card.
+        resume: whether a run of the same recipe that was stopped goes on, at the step
+            where it was. What it needs is kept in `recipe.out`/.state until it ends.
 
     Returns:
         `Result`; the folder `recipe.out` then holds model.keras, 1/ (SavedModel),
@@ -47,8 +52,10 @@ def train(recipe, progress=None, command="mmkeras train"):
 
     Raises:
         ValueError: a wrong table, label, encoder or option; nothing is written then.
+            Or `resume` and the run that was stopped had another recipe.
     """
     progress = progress or Progress(quiet=True)
+    state = _state(recipe, resume, progress)
     keras.utils.set_random_seed(recipe.seed)
     parts = split(recipe)
     columns = {name: x.column or name for name, x in recipe.sources.items()}
@@ -60,16 +67,39 @@ def train(recipe, progress=None, command="mmkeras train"):
     bad = []
     rows = Rows(recipe, model, parts, columns, bad, progress)
     rows.adapt()
-    history = _fit_head(model, head, rows, recipe, progress)
+    files.write_json(state / "recipe.json", recipe.to_dict())
+    history = _fit_head(model, head, rows, recipe, progress, state)
     if recipe.finetune_epochs:
-        _join(history, _finetune(model, head, rows, recipe, progress))
+        _join(history, _finetune(model, head, rows, recipe, progress, state))
     compile_for(model, head, recipe.learning_rate)
 
     progress.say("Scoring every subset of the modalities on the test rows.")
     report = analysis.modality_report(model, rows.stream("test"))
     result = Result(model, report, history, Path(recipe.out), bad)
     _save(result, recipe, parts, columns, head, command, progress)
+    shutil.rmtree(state)
     return result
+
+
+def _state(recipe, resume, progress):
+    """The folder of the training's state; that of an earlier run where it goes on."""
+    folder = Path(recipe.out) / ".state"
+    if not resume:
+        shutil.rmtree(folder, ignore_errors=True)
+    elif not (folder / "recipe.json").is_file():
+        progress.say("No stopped run here: training begins anew.")
+    else:
+        kept = json.loads((folder / "recipe.json").read_text(encoding="utf-8"))
+        now = json.loads(json.dumps(recipe.to_dict(), default=str))
+        other = sorted(x for x in now if now[x] != kept.get(x))
+        if other:
+            shown = ", ".join(f"{x}={kept.get(x)!r}, now {now[x]!r}" for x in other)
+            raise ValueError(
+                f"The run that was stopped in '{recipe.out}' had another recipe: "
+                f"{shown}. Give the same, or train without --resume to begin anew."
+            )
+        progress.say("Going on with the run that was stopped here.")
+    return folder
 
 
 def split(recipe):
@@ -169,40 +199,48 @@ def compile_for(
     )
 
 
-def _fit_head(model, head, rows, recipe, progress):
+def _fit_head(model, head, rows, recipe, progress, state):
     """Fits all that is not frozen; what is frozen runs once."""
     steps = rows.steps(recipe.epochs)
+    callbacks = _callbacks(recipe, state / "head")
+    shuffled = {"shuffle": True, "resume": callbacks[-1]}
     if not (rows.folder or rows.fit_in_memory()):
         progress.say("Training on rows read in every epoch.")
         compile_for(model, head, recipe.learning_rate, recipe.weight_decay, steps)
-        train = rows.stream("train", shuffle=True)
-        return _fit(model, train, rows.stream("val"), recipe, recipe.epochs, progress)
-    train, val = rows.features("train", shuffle=True), rows.features("val")
+        train, val = rows.stream("train", **shuffled), rows.stream("val")
+        return _fit(model, train, val, recipe.epochs, callbacks, progress)
+    train, val = rows.features("train", **shuffled), rows.features("val")
     part = transfer.trunk(model)
     rate, decay = recipe.learning_rate, recipe.weight_decay
     compile_for(part, head, rate, decay, steps, rows.per_execution())
     progress.say(f"Training {part.count_params():,} parameters{rows.on_what()}.")
-    return _fit(part, train, val, recipe, recipe.epochs, progress)
+    return _fit(part, train, val, recipe.epochs, callbacks, progress)
 
 
-def _finetune(model, head, rows, recipe, progress):
+def _finetune(model, head, rows, recipe, progress, state):
     transfer.unfreeze(model)
     steps = rows.steps(recipe.finetune_epochs)
     rate = recipe.finetune_learning_rate
     compile_for(model, head, rate, recipe.weight_decay, steps)
     progress.say("Fine-tuning the whole model end to end.")
-    train = rows.stream("train", shuffle=True)
+    callbacks = _callbacks(recipe, state / "finetune")
+    train = rows.stream("train", shuffle=True, resume=callbacks[-1])
     val = rows.stream("val")
-    return _fit(model, train, val, recipe, recipe.finetune_epochs, progress)
+    return _fit(model, train, val, recipe.finetune_epochs, callbacks, progress)
 
 
-def _fit(model, train, val, recipe, epochs, progress):
+def _callbacks(recipe, state):
+    """Early stopping if asked for, and last what keeps the state of the training."""
     callbacks = []
     if recipe.patience:
         stop = keras.callbacks.EarlyStopping(
             "val_loss", patience=recipe.patience, restore_best_weights=True
         )
         callbacks.append(stop)
+    return [*callbacks, Resume(state, remember=callbacks)]
+
+
+def _fit(model, train, val, epochs, callbacks, progress):
     kwargs = {"validation_data": val, "epochs": epochs, "verbose": 0}
     kwargs["shuffle"] = False  # the datasets shuffle themselves
     with progress.epochs(epochs) as callback:

@@ -57,7 +57,7 @@ class Shards:
         self.rows = rows
         self.parts = []  # dict, tensor -> memory-mapped array, one a shard
         self.places = {}  # key -> (part, row)
-        self._pending, self._since = {}, time.monotonic()
+        self._pending, self._bytes, self._since = {}, 0, time.monotonic()
         self.folder.mkdir(parents=True, exist_ok=True)
         for path in sorted(self.folder.iterdir()):
             if path.name.startswith(".tmp-"):
@@ -77,9 +77,9 @@ class Shards:
         """
         for i, key in enumerate(keys):
             self._pending[key] = {name: x[i] for name, x in arrays.items()}
-        size = sum(x[0].nbytes for x in arrays.values()) * len(self._pending)
+            self._bytes += sum(x[i].nbytes for x in arrays.values())
         late = time.monotonic() - self._since > _MAX_SECONDS
-        if len(self._pending) >= self.rows or size >= _MAX_BYTES or late:
+        if len(self._pending) >= self.rows or self._bytes >= _MAX_BYTES or late:
             self.flush()
 
     def flush(self):
@@ -88,12 +88,12 @@ class Shards:
         if not self._pending:
             return
         rows = list(self._pending.values())
-        tensors = {name: np.stack([x[name] for x in rows]) for name in rows[0]}
+        tensors = self._joined(rows)
         keys = np.frombuffer(b"".join(self._pending), "uint8").reshape(-1, 16)
         content = save({_KEYS: keys, **tensors}, self.about)
         path = self.folder / f"shard-{_hash(content)}.safetensors"
         write(path, content)
-        self._pending = {}
+        self._pending, self._bytes = {}, 0
         self._open(path)
 
     def columns(self, keys):
@@ -103,6 +103,10 @@ class Shards:
             name: Column([part[name] for part in self.parts], where)
             for name in self.parts[0]
         }
+
+    def _joined(self, rows):
+        """The tensors of a shard, from dicts, tensor -> array, of its rows."""
+        return {name: np.stack([x[name] for x in rows]) for name in rows[0]}
 
     def _open(self, path):
         if path.name != f"shard-{self.hashes.of(path)}.safetensors":
@@ -117,9 +121,10 @@ class Shards:
             _log.warning("%s belongs to another encoder and is left out", path)
             return
         keys = tensors.pop(_KEYS)
+        part = len(self.parts)
+        self.parts.append(tensors)  # first: another thread may read while rows come
         for row, key in enumerate(np.ascontiguousarray(keys)):
-            self.places[key.tobytes()] = len(self.parts), row
-        self.parts.append(tensors)
+            self.places[key.tobytes()] = part, row
 
 
 class Column:

@@ -47,7 +47,7 @@ class Features:
             found = ({**found[0], **more}, *found[1:])
         return found if len(found) > 1 else found[0]
 
-    def dataset(self, batch_size=32, shuffle=False, seed=0):
+    def dataset(self, batch_size=32, shuffle=False, seed=0, resume=None):
         """The rows as batches, read from disk while the trunk trains.
 
         Args:
@@ -55,6 +55,7 @@ class Features:
             shuffle: whether each pass takes the rows in another order:
                 `mmkeras.data.order(rows, seed, passes so far)`.
             seed: Integer, of that order.
+            resume: optional `mmkeras.Resume`, which says where each pass begins.
 
         Returns:
             `tf.data.Dataset` of `(inputs, label[, weight])`, or of `inputs` alone.
@@ -71,10 +72,15 @@ class Features:
             ]
             return keras.tree.pack_sequence_as(self._columns, found)
 
-        numbers = row_numbers(len(self), shuffle, seed).batch(batch_size)
+        numbers = row_numbers(
+            len(self), shuffle, seed, resume=resume, batch_size=batch_size
+        )
+        numbers = numbers.batch(batch_size)
         dataset = numbers.map(gather, -1)
         if self._rest:
-            rest = self._rest(batch_size=batch_size, shuffle=shuffle, seed=seed)
+            rest = self._rest(
+                batch_size=batch_size, shuffle=shuffle, seed=seed, resume=resume
+            )
             dataset = tf.data.Dataset.zip(dataset, rest).map(_join)
         elif len(self._columns) == 1:
             dataset = dataset.map(_alone)

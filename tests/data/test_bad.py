@@ -143,16 +143,18 @@ def test_values_that_do_not_parse_name_their_row():
 
 
 @pytest.mark.slow
+@pytest.mark.parametrize("batch", [None, 4])
 @pytest.mark.parametrize("end", ["list(rows)", "it = iter(rows); next(it)"])
-def test_process_ends_while_rows_are_read_ahead(folder, end):
+def test_process_ends_while_rows_are_read_ahead(folder, end, batch):
     """An unfinished pass, or an error, must not hang the process when it ends."""
     (folder / "9.png").write_bytes(b"nonsense")
     program = f"""
         import pandas, mmkeras as mm
         rows = pandas.read_csv({str(folder / "table.csv")!r})
         rows = pandas.concat([rows] * 100)
+        photo = mm.image.Pixels((64, 64))
         rows = mm.data.from_table(
-            rows, {{"photo": mm.image.Pixels((64, 64))}}, root={str(folder)!r}
+            rows, {{"photo": photo}}, root={str(folder)!r}, batch_size={batch}
         )
         {end}
     """

@@ -1,0 +1,145 @@
+"""Does a TFLite file answer as `model.predict` does?"""
+
+import keras
+import numpy as np
+
+from mmkeras.export import checks, endpoints, lite_graph
+
+#: Sizes tried of a dimension that is not known: of a waveform, and of anything else.
+_SAMPLES = (16000, 5000, 23456)
+_LENGTHS = (12, 7, 20)
+
+
+def questions(model, rows=None, noise=True):
+    """What is asked, and what the model answers.
+
+    Args:
+        model: the model that is exported.
+        rows: optional dict, input -> array of real rows.
+        noise: whether made-up rows are asked too.
+
+    Returns:
+        list of pairs (dict of inputs, dict of expected outputs), a pair a batch.
+    """
+    batches = []
+    if noise:
+        batches += _made(model)
+    if rows is not None:
+        batches.append(_with_gaps(rows))
+    return [(batch, _expected(model, batch)) for batch in batches]
+
+
+def compare(model, file, asked):
+    """Asks a TFLite file.
+
+    Args:
+        model: the model that is exported.
+        file: `LiteFile`.
+        asked: the list of `questions`.
+
+    Returns:
+        (max_differences, mean_differences, agreement), as `LiteReport` has them.
+    """
+    answers = [file(batch) for batch, _ in asked]
+    largest, mean = {}, {}
+    for name in asked[0][1]:
+        pairs = [
+            (np.ravel(wanted[name]).astype("float64"), np.ravel(answer[name]))
+            for (_, wanted), answer in zip(asked, answers, strict=True)
+        ]
+        if any(x.size != y.size for x, y in pairs):
+            largest[name] = mean[name] = float("inf")
+            continue
+        wanted, answer = (np.concatenate(x) for x in zip(*pairs, strict=True))
+        gap = np.abs(wanted - answer) / max(1.0, np.abs(wanted).max(initial=0))
+        gap = np.where(np.isnan(gap), np.inf, gap)
+        largest[name] = float(gap.max(initial=0))
+        mean[name] = float(gap.mean()) if gap.size else 0.0
+    return largest, mean, _agreement(model, asked, answers)
+
+
+def _agreement(model, asked, answers):
+    same = []
+    for key, head in endpoints.heads(model).items():
+        if head is not None and head.kind == "single":
+            for (_, wanted), answer in zip(asked, answers, strict=True):
+                same.append(wanted[key].argmax(-1) == answer[key].argmax(-1))
+    return float(np.mean(np.concatenate(same))) if same else None
+
+
+def _expected(model, batch):
+    result = model.predict(lite_graph.pack(model, batch), verbose=0)
+    named = lite_graph.named(model, result)
+    return {key: keras.ops.convert_to_numpy(x) for key, x in named.items()}
+
+
+def _made(model):
+    """Batches of random numbers and, where a contract tells what is real, of that."""
+    inputs = lite_graph.inputs(model)
+    contracts = lite_graph.contracts(model)
+    if any(None in x.shape[1:] for x in inputs.values()):
+        waves = all(len(x.shape) == 2 and "float" in x.dtype for x in inputs.values())
+        lengths = _SAMPLES if waves else _LENGTHS
+        return [checks.made_noise(inputs, contracts, 2, length=n) for n in lengths]
+    noise = checks.made_noise(inputs, contracts, 4)
+    if not contracts:
+        return [noise]
+    row = {name: x[:1] for name, x in noise.items()}
+    for name, contract in contracts.items():
+        row[name] = contract.read([checks.made_up(contract)]).numpy()
+        if f"{name}_present" in row:
+            row[f"{name}_present"] = np.ones(1, "float32")
+    return [noise, _with_gaps(row)]
+
+
+def _with_gaps(rows):
+    """Rows, and the first of them again with each modality absent, and with all."""
+    present = [name for name in rows if name.endswith("_present")]
+    extra = []
+    for absent in [[name] for name in present] + ([present] if present else []):
+        row = {name: x[:1] for name, x in rows.items()}
+        extra.append({**row, **{name: 0 * row[name] for name in absent}})
+    return {
+        name: np.concatenate([x, *[row[name] for row in extra]])
+        for name, x in rows.items()
+    }
+
+
+def real_rows(model, representative, limit=100):
+    """Rows of a model's inputs from what a user has.
+
+    Args:
+        model: the model.
+        representative: a dict, input -> array (an array for a model with one input),
+            or an iterable of such batches, labels beside them or not, for example a
+            `tf.data.Dataset`.
+        limit: Integer, rows at most.
+
+    Returns:
+        dict, input -> array of at most `limit` rows.
+
+    Raises:
+        ValueError: an input is missing, or there is no row.
+    """
+    names = list(lite_graph.inputs(model))
+    whole = isinstance(representative, dict) or hasattr(representative, "shape")
+    found, count = [], 0
+    for batch in [representative] if whole else representative:
+        batch = batch[0] if isinstance(batch, tuple) else batch
+        batch = batch if isinstance(batch, dict) else {names[0]: batch}
+        if set(names) - set(batch):
+            raise ValueError(
+                f"`representative` wants the model's inputs {names}. "
+                f"Received: {sorted(batch)}. Give what `model.predict` takes."
+            )
+        batch = {name: np.asarray(batch[name])[: limit - count] for name in names}
+        found.append(batch)
+        count += len(batch[names[0]])
+        if count >= limit:
+            break
+    if not count:
+        raise ValueError(
+            "`representative` wants at least one row. Received: none. Give 50 to 100 "
+            "rows of the training data."
+        )
+    return {name: np.concatenate([x[name] for x in found]) for name in names}

@@ -1,0 +1,215 @@
+"""A TFLite file: one model for phones and boards, waveform and token ids in."""
+
+import json
+from pathlib import Path
+
+from mmkeras.export import card, checks, lite_check, lite_graph
+from mmkeras.export.folder import whole_files
+from mmkeras.export.lite_convert import convert, op_counts
+from mmkeras.export.lite_file import LiteFile
+from mmkeras.export.lite_quantize import EMBEDDING_BITS, MODES, quantize_file
+from mmkeras.export.report import LiteReport
+
+#: Difference to `model.predict` that is let through, by `quantize`.
+TOLERANCES = {None: 1e-4, "float16": 2e-2, "dynamic": 0.3, "int8": 0.5}
+_ADVICE = {
+    None: "Look for NaN weights or for layers that are random at inference.",
+    "float16": "Keep float32 (`quantize=None`), or allow more.",
+    "dynamic": "Compare on `representative` rows, take 'float16', or allow more.",
+    "int8": "Give more `representative` rows, take 'dynamic', or allow more.",
+}
+#: Real rows that the file is compared on.
+_COMPARED = 32
+
+
+def tflite(
+    model,
+    path,
+    *,
+    quantize=None,
+    representative=None,
+    batch_size=1,
+    any_length=False,
+    tolerance=None,
+    overwrite=False,
+):
+    """Writes a model as a TFLite file of builtin operations.
+
+    The file has one signature, "serve". It takes the model's inputs by name (pictures
+    as numbers, waveforms, token ids, `<name>_present`) and gives "outputs" as
+    `model.predict`, or the keys of a model with several, and behind a head of
+    `mmkeras.heads` "scores", or `<key>_scores`. `LogMel` and `MFCC` compute by matrix
+    products whatever they were built with. The model stays as it is.
+
+    Beside `products.tflite` come `products.tflite.json`, what goes in and out (see
+    `read_card`), and for a text `products.tflite.<name>.vocab.txt`, token number i in
+    line i. All appear whole or not at all, after the file was compared with
+    `model.predict`.
+
+    Smaller files need `pip install mmkeras[tflite]`. `LogMel` and `MFCC` stay in
+    float32 in all of them; embeddings become integers with one scale a row.
+
+    - "float16": weights in 16 bits, half the size.
+    - "dynamic": weights in 8 bits, activations in float, a quarter of the size.
+    - "int8": activations too, for speed, where `representative` rows show their ranges:
+      in image, audio and table encoders and in the fusion. Text encoders and heads, as
+      well as masks, norms and softmax, are as in "dynamic". Inputs and outputs are in
+      float.
+
+    Example:
+    >>> import tempfile
+    >>> wave = keras.Input((None,), name="wave")
+    >>> model = keras.Model(wave, mm.audio.MFCC(16000, 20, n_fft=400)(wave))
+    >>> folder = tempfile.mkdtemp()
+    >>> report = mm.export.tflite(model, f"{folder}/mfcc.tflite")
+    >>> report.max_difference < 1e-5, "FULLY_CONNECTED" in report.ops
+    (True, True)
+
+    Args:
+        model: functional `keras.Model`: a multimodal model, an encoder, or layers.
+        path: file to write, on this machine, ending in ".tflite".
+        quantize: None (float32), "float16", "dynamic" or "int8".
+        representative: rows as `model.predict` takes them, a dict of arrays or an
+            iterable of batches such as a `tf.data.Dataset`; labels are left out. The
+            first 100 are seen. "int8" wants them; with them, the file is compared on
+            them too.
+        batch_size: Integer, rows a request, or None for any.
+        any_length: True lets the waveforms of audio encoders have any length.
+        tolerance: largest difference to `model.predict` that is let through, relative
+            to the largest expected number where that is above 1. Default: 1e-4, for
+            "float16" 0.02, "dynamic" 0.3, "int8" 0.5.
+        overwrite: replace files that lie there.
+
+    Returns:
+        `LiteReport`; `print` shows it as a table.
+
+    Raises:
+        TypeError: `model` is no functional keras.Model.
+        ValueError: an argument is wrong, `path` is taken, an operation is none of
+            TFLite's own (the message names it and its layer), or the file differs from
+            `model.predict`.
+        ImportError: `quantize` is given and ai-edge-quantizer is not installed.
+    """
+    _check(model, path, quantize, representative)
+    if tolerance is None:
+        tolerance = TOLERANCES[quantize]
+    rows = None
+    if representative is not None:
+        rows = lite_check.real_rows(model, representative)
+    with whole_files(path, overwrite) as folder:
+        content = _content(model, quantize, rows, batch_size, any_length)
+        report = _report(model, path, content, quantize, rows, tolerance)
+        if not report.max_difference <= tolerance:
+            raise ValueError(
+                f"The TFLite file differs from `model.predict` by "
+                f"{report.max_difference:.2g}, more than `tolerance`={tolerance:.2g}; "
+                f"inf stands for NaN. Nothing was written. {_ADVICE[quantize]}\n"
+                f"{report}"
+            )
+        _write(model, folder / Path(path).name, content, quantize)
+    return report
+
+
+def _check(model, path, quantize, representative):
+    if not lite_graph.is_graph(model) or not model.built:
+        raise TypeError(
+            f"`model` wants a functional keras.Model: of `mmkeras.multimodal`, an "
+            f"encoder, or layers between `keras.Input`s. Received: {model!r}"
+        )
+    if isinstance(model.output, list | tuple):
+        raise ValueError(
+            f"`model` wants one output or a dict of them, since the file names them. "
+            f"Received: a list of {len(model.outputs)}."
+        )
+    if quantize not in MODES:
+        raise ValueError(f"`quantize` wants one of {MODES}. Received: {quantize!r}")
+    if quantize == "int8" and representative is None:
+        raise ValueError(
+            "`quantize='int8'` wants `representative` rows, to see how large "
+            "activations become. Received: None. Give 50 to 100 rows of the training "
+            "data, or take 'dynamic'."
+        )
+    if Path(path).suffix != ".tflite":
+        raise ValueError(
+            f"`path` wants a file ending in '.tflite'. Received: {path}. A folder is "
+            f"what `mmkeras.export.saved_model` writes."
+        )
+    checks.need_tensorflow("A TFLite file")
+    _check_width(model)
+
+
+def _check_width(model):
+    narrow = [
+        x.name
+        for x in model._flatten_layers()
+        if x.weights and x.compute_dtype in ("float16", "bfloat16")
+    ]
+    if narrow:
+        raise ValueError(
+            f"A TFLite file wants layers that compute in float32. Received: "
+            f"{narrow[:5]} under a mixed policy. Build the model again under "
+            f"`keras.config.set_dtype_policy('float32')`, give it the weights "
+            f"(`set_weights`) and export that; `quantize='float16'` makes it small."
+        )
+
+
+def _content(model, quantize, rows, batch_size, any_length):
+    content = convert(
+        *lite_graph.trace(model, batch_size, any_length, EMBEDDING_BITS[quantize])
+    )
+    if quantize is None:
+        return content
+    count = len(next(iter(rows.values()))) if rows else 0
+    samples = [{name: x[i : i + 1] for name, x in rows.items()} for i in range(count)]
+    return quantize_file(content, quantize, samples)
+
+
+def _report(model, path, content, quantize, rows, tolerance):
+    if rows is not None:
+        rows = {name: x[:_COMPARED] for name, x in rows.items()}
+    # 8 bits that fit real rows do not fit noise
+    asked = lite_check.questions(model, rows, noise=quantize != "int8")
+    file = LiteFile(content)
+    largest, mean, agreement = lite_check.compare(model, file, asked)
+    return LiteReport(
+        path=str(path),
+        size=len(content),
+        quantize=quantize,
+        max_differences=largest,
+        mean_differences=mean,
+        agreement=agreement,
+        rows=sum(len(next(iter(batch.values()))) for batch, _ in asked),
+        tolerance=tolerance,
+        ops=op_counts(content),
+        milliseconds=file.milliseconds(asked[-1][0]),
+    )
+
+
+def _write(model, file, content, quantize):
+    """The file, its card and its vocabularies."""
+    contracts = lite_graph.contracts(model)
+    modalities = card.modalities(contracts)
+    for name, contract in contracts.items():
+        if hasattr(contract, "vocabulary"):
+            words = file.with_name(f"{file.name}.{name}.vocab.txt")
+            words.write_text("".join(f"{x}\n" for x in contract.vocabulary), "utf-8")
+            modalities[name] |= {
+                "vocabulary": words.name,
+                "lowercase": contract.lowercase,
+                "strip_accents": contract.strip_accents,
+                "max_word_chars": contract.max_word_chars,
+            }
+    description = {
+        "name": model.name,
+        "modalities": modalities,
+        "inputs": {
+            name: {"shape": list(x.shape[1:]), "dtype": x.dtype}
+            for name, x in lite_graph.inputs(model).items()
+        },
+        "outputs": card.outputs(model),
+        "quantize": quantize,
+        "versions": card.versions(),
+    }
+    text = json.dumps(description, indent=2, ensure_ascii=False)
+    card.beside(file).write_text(text, encoding="utf-8")
+    file.write_bytes(content)
