@@ -3,9 +3,8 @@
 import numpy as np
 from keras import ops
 
-#: From this n_fft on, most of the mel matrix is zeros: multiply it in blocks.
-_BLOCKS_FROM = 1024
-_BLOCKS = 4
+#: Most of the mel matrix is zeros: from this n_fft on it is multiplied in blocks.
+_BLOCKS = {256: 2, 1024: 4}
 
 TRIANGLES = ("hz", "mel")
 #: Kaldi's own window, a Hann window to this power: between Hann and Hamming.
@@ -64,9 +63,12 @@ def mel_filters(
 
 def in_blocks(mel, n_fft, whole):
     """The mel matrix as (first row, end row, block) for groups of its columns."""
-    if whole or n_fft < _BLOCKS_FROM:
+    blocks = max(
+        (count for least, count in _BLOCKS.items() if n_fft >= least), default=1
+    )
+    if whole or blocks == 1:
         return [(0, len(mel), mel)]
-    groups = np.array_split(np.arange(mel.shape[1]), _BLOCKS)
+    groups = np.array_split(np.arange(mel.shape[1]), blocks)
     return [_tight(mel[:, group]) for group in groups if len(group)]
 
 

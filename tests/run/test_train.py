@@ -1,5 +1,6 @@
 """The training job on small files: what it writes, and that it can be used again."""
 
+import contextlib
 import io
 import json
 
@@ -262,3 +263,48 @@ def test_a_column_without_text_is_named(table, tmp_path):
     rows.to_csv(other, index=False)
     with pytest.raises(ValueError, match="'title' holds no text"):
         train(recipe(other, tmp_path))
+
+
+class Stop(Progress):
+    """Stands for a kill: the process' own end would come after this epoch."""
+
+    def __init__(self, epoch):
+        super().__init__(quiet=True)
+        self.epoch = epoch
+
+    @contextlib.contextmanager
+    def epochs(self, total):
+        def end(epoch, logs):
+            if epoch == self.epoch:
+                raise InterruptedError
+
+        yield keras.callbacks.LambdaCallback(on_epoch_end=end)
+
+
+@pytest.mark.slow
+def test_a_stopped_run_goes_on_with_the_same_numbers(table, tmp_path):
+    """Stopped in each of the two stages; early stopping counts on."""
+    state = tmp_path / "again/.state"
+
+    def run(name, progress=None, resume=False, seed=0):
+        keras.utils.clear_session()  # a process of its own names layers from 1 on
+        keras.utils.set_random_seed(0)  # the demo's picture encoder is made here
+        changes = {"epochs": 3, "finetune_epochs": 2, "patience": 2, "export": False}
+        made = recipe(table, tmp_path / name, seed=seed, **changes)
+        return train(made, progress, resume=resume)
+
+    whole = run("whole")
+    with pytest.raises(InterruptedError):
+        run("again", Stop(1))
+    with pytest.raises(InterruptedError):
+        run("again", Stop(0), resume=True)  # the first stage is past its epoch 0
+    assert (state / "head/training.state").is_file()
+    with pytest.raises(ValueError, match="another recipe: seed=0, now 7"):
+        run("again", resume=True, seed=7)
+    said = io.StringIO()
+    broken = run("again", Progress(stream=said), resume=True)
+    assert "Going on with the run that was stopped" in said.getvalue()
+    assert broken.history == whole.history
+    for a, b in zip(whole.model.weights, broken.model.weights, strict=True):
+        np.testing.assert_array_equal(a.numpy(), b.numpy())
+    assert not state.exists()
