@@ -17,9 +17,9 @@ Expected on test, accuracy / macro-F1 in %, mean of 3 seeds (range), beside logi
 regression on the same frozen features and the same split (baseline.py):
 
     task  shown                 GatedFusion                              LR
-    A     photo + title         81.3 (80.4-82.4) / 80.3 (79.6-81.2)      85.6 / 85.3
-    A     photo + title + clip  82.4 (81.7-83.0) / 81.4 (81.0-82.1)      82.4 / 80.3
-    C     photo + title + clip  92.0 (92.0-92.0) / 89.2 (89.0-89.5)      89.3 / 81.9
+    A     photo + title         82.4 (81.0-83.7) / 81.7 (80.3-83.3)      85.6 / 85.3
+    A     photo + title + clip  83.0 (82.4-84.3) / 82.1 (81.1-83.7)      82.4 / 80.3
+    C     photo + title + clip  92.2 (92.0-92.7) / 89.9 (89.2-90.4)      89.3 / 81.9
 
 153 and 150 test rows: the standard error of one accuracy is 3 points. A few settings
 (width, rate, dropout) were chosen with these scores in sight, so they are optimistic;

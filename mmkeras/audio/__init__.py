@@ -4,16 +4,16 @@ from mmkeras.audio import plot
 from mmkeras.audio.augment import AddNoise, Gain, MixClips, TimeShift
 from mmkeras.audio.conformer import conformer
 from mmkeras.audio.encoders import mfcc_cnn, mfcc_rnn, mfcc_statistics
-from mmkeras.audio.frames import (
+from mmkeras.audio.features import (
+    MFCC,
     BlankFrames,
     CepstralNormalization,
     Delta,
     FrameMask,
     FrameNormalization,
     FrameStatistics,
+    LogMel,
 )
-from mmkeras.audio.mel import LogMel
-from mmkeras.audio.mfcc import MFCC
 from mmkeras.audio.pretrained import ClipModule, yamnet
 from mmkeras.audio.spec_augment import SpecAugment
 from mmkeras.audio.speech import moonshine, whisper

@@ -4,9 +4,9 @@ import keras
 import numpy as np
 from keras import layers, ops
 
-from mmkeras.audio.frames import BlankFrames, FrameNormalization
+from mmkeras.audio.features.frames import BlankFrames, FrameNormalization
+from mmkeras.audio.features.mel import LogMel
 from mmkeras.audio.front import check_pooling, normalized_features, pool
-from mmkeras.audio.mel import LogMel
 from mmkeras.dropout import Dropout
 
 _SUBSAMPLING = (1, 2, 4)

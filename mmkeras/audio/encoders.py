@@ -2,9 +2,14 @@
 
 import keras
 
-from mmkeras.audio.frames import BlankFrames, Delta, FrameNormalization, FrameStatistics
+from mmkeras.audio.features.frames import (
+    BlankFrames,
+    Delta,
+    FrameNormalization,
+    FrameStatistics,
+)
+from mmkeras.audio.features.mfcc import MFCC
 from mmkeras.audio.front import normalized_features, pool, wave_features
-from mmkeras.audio.mfcc import MFCC
 from mmkeras.dropout import Dropout
 from mmkeras.standardize import Standardize
 

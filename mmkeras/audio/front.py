@@ -1,7 +1,7 @@
 """What the audio encoders share: from a wave to features and mask, and pooling."""
 
 from mmkeras.audio.augment import WaveAugmentation
-from mmkeras.audio.frames import (
+from mmkeras.audio.features.frames import (
     BlankFrames,
     FrameMask,
     FrameNormalization,

@@ -6,8 +6,8 @@ They look as `librosa.display.specshow` draws them. matplotlib is an extra
 
 import numpy as np
 
-from mmkeras.audio.mel import LogMel
-from mmkeras.audio.mfcc import MFCC
+from mmkeras.audio.features.mel import LogMel
+from mmkeras.audio.features.mfcc import MFCC
 
 
 def spectrogram(x, front_end=None, length=None, axes=None, title=None):

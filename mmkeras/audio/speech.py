@@ -8,9 +8,9 @@ import keras
 from keras import ops
 
 from mmkeras.audio.conformer import EverySecond
-from mmkeras.audio.frames import FrameMask
+from mmkeras.audio.features.frames import FrameMask
+from mmkeras.audio.features.mel import LogMel
 from mmkeras.audio.front import augmentations, check_pooling, pool, wave_input
-from mmkeras.audio.mel import LogMel
 from mmkeras.dropout import warn_of_others
 
 #: Hz, the rate of both.

@@ -18,9 +18,8 @@ import numpy as np
 
 from mmkeras.audio import decode
 from mmkeras.audio.waveform import Waveform
-from mmkeras.transfer.digest import cell_key
-from mmkeras.transfer.hashes import Hashes
-from mmkeras.transfer.shards import Shards
+from mmkeras.data.hashes import Hashes, cell_key
+from mmkeras.data.shards import Shards
 
 
 class Clips(Shards):

@@ -5,7 +5,7 @@ import os
 
 import numpy as np
 
-from mmkeras.data import cells
+from mmkeras.data import cells, clips
 from mmkeras.data.bad import BadRows
 from mmkeras.data.labels import targets
 from mmkeras.data.numbers import weights
@@ -122,14 +122,10 @@ def from_table(
     bad.up_front(found, root)
 
     contracts_read = {name: contracts[name] for name in singles}
-    clips = {}
-    if audio_cache is not None:
-        from mmkeras.data.clips import of  # needs transfer, which needs this module
-
-        clips = of(contracts_read, audio_cache)
+    kept = {} if audio_cache is None else clips.of(contracts_read, audio_cache)
     numbers = row_numbers(len(frame), shuffle, seed, rows, resume, batch_size, worker)
     count = max(int(numbers.cardinality()), 1)
-    reader = cells.RowReader(contracts_read, singles, columns, bad, clips, count)
+    reader = cells.RowReader(contracts_read, singles, columns, bad, kept, count)
     if batch_size and drop_remainder:
         numbers = numbers.take(int(numbers.cardinality()) // batch_size * batch_size)
     dataset = _read(numbers, contracts, texts, reader, extras, batch_size)

@@ -12,7 +12,7 @@ import functools
 import keras
 import numpy as np
 
-from mmkeras.audio.mel import LogMel
+from mmkeras.audio.features.mel import LogMel
 from mmkeras.export import endpoints
 from mmkeras.modality import ModalityInput, contract
 from mmkeras.model import readers

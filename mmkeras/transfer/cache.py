@@ -20,11 +20,11 @@ import numpy as np
 from mmkeras.data import cells
 from mmkeras.data.bad import BadRows
 from mmkeras.data.dataset import extras_of, from_table
+from mmkeras.data.hashes import Hashes, cell_key
+from mmkeras.data.shards import Column, Shards
 from mmkeras.data.table import as_frame, match_columns
 from mmkeras.model import encoders, readers
 from mmkeras.transfer import digest
-from mmkeras.transfer.hashes import Hashes
-from mmkeras.transfer.shards import Column, Shards
 from mmkeras.transfer.stream import Features
 
 #: The one tensor of a feature that is a vector.
@@ -242,7 +242,7 @@ class _Cells:
 
             with tf.io.gfile.GFile(cell, "rb") as file:
                 cell = file.read()
-        return digest.cell_key(cell)
+        return cell_key(cell)
 
 
 def forward(encoder):

@@ -22,13 +22,6 @@ _PACKAGES = ("mmkeras", "keras", "tensorflow")
 ABSENT = bytes(16)
 
 
-def cell_key(content):
-    """16 bytes that stand for a cell: a file's bytes, or a string."""
-    if isinstance(content, str):
-        content = content.encode("utf-8", "surrogatepass")
-    return hashlib.blake2b(content, digest_size=16).digest()
-
-
 def tensor_key(tensor):
     """16 bytes that stand for one example's tensor, as a dataset gives it."""
     return hashlib.blake2b(_bytes(tensor), digest_size=16, person=b"tensor").digest()

@@ -117,7 +117,7 @@ def test_silence(wave):
 def test_rows_are_decoded_once(
     folder, clip, decoded, tmp_path_factory, batch_size, monkeypatch
 ):
-    monkeypatch.setattr("mmkeras.transfer.hashes._YOUNG", -1.0)  # else hashed each time
+    monkeypatch.setattr("mmkeras.data.hashes._YOUNG", -1.0)  # else hashed each time
     cache = tmp_path_factory.mktemp("cache")
     wanted, _ = read(folder, clip)
     decoded.clear()

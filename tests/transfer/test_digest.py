@@ -6,8 +6,9 @@ import pytest
 
 import mmkeras as mm
 from mmkeras import transfer
+from mmkeras.data.hashes import cell_key
 from mmkeras.modality import tensor_input
-from mmkeras.transfer.digest import cell_key, encoder_digest, tensor_key
+from mmkeras.transfer.digest import encoder_digest, tensor_key
 from tests import tiny
 
 layers = keras.layers

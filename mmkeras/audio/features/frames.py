@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mmkeras.audio.framing import frame_count
+from mmkeras.audio.features.framing import frame_count
 
 
 @keras.saving.register_keras_serializable("mmkeras")

@@ -4,7 +4,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mmkeras.audio.mel import LogMel
+from mmkeras.audio.features.mel import LogMel
 
 _DCT_NORMS = ("ortho", "htk")
 

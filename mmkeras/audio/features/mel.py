@@ -4,8 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from mmkeras.audio import filters, framing, presets
-from mmkeras.audio.dft import DFTS as _DFTS
+from mmkeras.audio.features import filters, framing, presets
+from mmkeras.audio.features.dft import DFTS as _DFTS
 
 #: Name -> (form of the transform, precision of the frames that it gets).
 DFTS = {
@@ -159,7 +159,7 @@ class LogMel(keras.layers.Layer):
 
     @classmethod
     def from_preset(cls, name, sampling_rate=16000, **overrides):
-        """The layer as a tool known by `name` has it: `mmkeras.audio.presets`.
+        """The layer as a tool known by `name` has it: `mmkeras.audio.features.presets`.
 
         Example:
         >>> layer = mm.audio.LogMel.from_preset("kaldi", num_mel_bins=80)

@@ -7,8 +7,8 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file, save_file
 
-from mmkeras.transfer.hashes import Hashes
-from mmkeras.transfer.shards import Column, Shards, write
+from mmkeras.data.hashes import Hashes
+from mmkeras.data.shards import Column, Shards, write
 
 
 def key(i):
