@@ -180,7 +180,13 @@ def _train(arguments, command):
     result = train(recipe, Progress(), command, resume=arguments.resume)
     _print(result.report)
     if result.bad_rows:
-        _print(f"{len(result.bad_rows)} cells could not be read: taken as missing.")
+        from mmkeras.data.bad import listing
+
+        _print(
+            f"{len(result.bad_rows)} cells could not be read and were taken as "
+            f"missing; all are in {result.folder}/bad_rows.csv:\n"
+            f"{listing(result.bad_rows)}"
+        )
     _print(f"Written: {result.folder}/model.keras, card.md, report.csv, plots")
 
 

@@ -259,15 +259,70 @@ def classification(classes, dropout=0.0, dense=True):
     return Head(layer, keras.losses.SparseCategoricalCrossentropy(True), metrics)
 
 
-def multilabel(classes, dropout=0.0, dense=True):
-    """Head, loss and metrics for any number of classes a row (multi-hot labels)."""
+def multilabel(classes, dropout=0.0, dense=True, positive_weight=None):
+    """Head, loss and metrics for any number of classes a row (multi-hot labels).
+
+    Args:
+        classes: class names, or how many.
+        dropout: Float in [0, 1), share of the fused features that training drops.
+        dense: False where the fusion's outputs are the logits already.
+        positive_weight: optional list of floats, one a class, that the loss of its
+            positives is multiplied by; `mmkeras.data.positive_weights` gives those
+            that make up for rare ones.
+    """
     layer = _layer(classes, "multi", dropout, dense)
     metrics = [
         keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0),
         MacroF1(layer.units, threshold=0.5),
         AreaUnderCurve(layer.units, sparse=False),
     ]
-    return Head(layer, keras.losses.BinaryCrossentropy(from_logits=True), metrics)
+    loss = keras.losses.BinaryCrossentropy(from_logits=True)
+    if positive_weight is not None:
+        if len(positive_weight) != layer.units:
+            raise ValueError(
+                f"`positive_weight` wants {layer.units} floats, one a class. Received: "
+                f"{len(positive_weight)}"
+            )
+        loss = PositiveWeighted(positive_weight)
+    return Head(layer, loss, metrics)
+
+
+@keras.saving.register_keras_serializable("mmkeras")
+class PositiveWeighted(keras.losses.Loss):
+    """Binary cross-entropy of logits whose positives weigh more.
+
+    The mean over classes of w y softplus(-z) + (1 - y) softplus(z), z the logits.
+
+    Example:
+    >>> loss = mmkeras.heads.PositiveWeighted([3.0])
+    >>> round(float(loss(np.array([[1.0]]), np.array([[0.0]]))), 4)  # 3 log 2
+    2.0794
+
+    Args:
+        positive_weight: list of floats, one a class.
+        **kwargs: those of `keras.losses.Loss`.
+
+    Reference:
+        King and Zeng 2001, Logistic regression in rare events data.
+    """
+
+    def __init__(self, positive_weight, name="positive_weighted", **kwargs):
+        super().__init__(name=name, **kwargs)
+        self.positive_weight = [float(x) for x in positive_weight]
+        if not all(x > 0 for x in self.positive_weight):
+            raise ValueError(
+                f"`positive_weight` wants floats above 0. Received: "
+                f"{self.positive_weight}"
+            )
+
+    def call(self, y_true, y_pred):
+        y = ops.cast(y_true, y_pred.dtype)
+        weight = ops.convert_to_tensor(self.positive_weight, y_pred.dtype)
+        positive = weight * y * ops.softplus(-y_pred)
+        return ops.mean(positive + (1 - y) * ops.softplus(y_pred), axis=-1)
+
+    def get_config(self):
+        return {**super().get_config(), "positive_weight": self.positive_weight}
 
 
 def regression(outputs=1, dropout=0.0, dense=True):

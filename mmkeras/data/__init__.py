@@ -6,3 +6,4 @@ from mmkeras.data.dataset import order as order
 from mmkeras.data.directory import table_from_directory as table_from_directory
 from mmkeras.data.splits import split as split
 from mmkeras.data.table import read_table as read_table
+from mmkeras.data.weighting import positive_weights as positive_weights

@@ -3,6 +3,7 @@
 import itertools
 import os
 
+import keras
 import numpy as np
 
 from mmkeras.data import cells, clips
@@ -10,6 +11,7 @@ from mmkeras.data.bad import BadRows
 from mmkeras.data.labels import targets
 from mmkeras.data.numbers import weights
 from mmkeras.data.table import as_frame, match_columns
+from mmkeras.data.weighting import row_weights
 from mmkeras.model import readers
 
 #: Rows that are tokenised together where the caller batches the rows himself.
@@ -35,6 +37,7 @@ def from_table(
     resume=None,
     worker=None,
     drop_remainder=False,
+    class_weight=None,
 ):
     """Reads a table of paths, strings and labels for a model, while it trains.
 
@@ -94,6 +97,10 @@ def from_table(
             a strategy of several workers: of each batch, which is the global one, the
             files of this worker's rows alone are read. Wants `batch_size`, a multiple
             of the workers.
+        class_weight: optional "balanced", or dict, class name -> float: rows weigh by
+            their class, times `sample_weight`; for several outputs dict, output ->
+            one of these. See `mmkeras.data.weighting.row_weights`. Keras' own argument
+            of this name counts outputs wrongly.
         drop_remainder: whether the last batch is left out where it is smaller; several
             replicas want that in training.
 
@@ -108,7 +115,7 @@ def from_table(
     frame = as_frame(table)
     contracts = readers(model)
     columns = match_columns(frame, contracts, columns)
-    extras = extras_of(frame, model, label, classes, sample_weight)
+    extras = extras_of(frame, model, label, classes, sample_weight, class_weight)
     bad = BadRows(on_bad_row, bad_rows, frame.index)
     root = os.fspath(root or frame.attrs.get("root") or ".")
     texts, singles, found = {}, {}, []
@@ -146,17 +153,26 @@ def order(rows, seed, epoch):
     return np.random.default_rng([seed, epoch]).permutation(rows)
 
 
-def extras_of(frame, model, label, classes, sample_weight):
+def extras_of(frame, model, label, classes, sample_weight, class_weight=None):
     """What stands behind the inputs in each element: (), (label,) or with weight."""
     if label is None:
-        if sample_weight is not None or classes is not None:
-            raise ValueError("`sample_weight` and `classes` want a `label`.")
+        if (sample_weight, classes, class_weight) != (None, None, None):
+            raise ValueError(
+                "`sample_weight`, `class_weight` and `classes` want a `label`."
+            )
         return ()
     labels = targets(frame, label, model, classes)
-    if sample_weight is None:
+    weight = 1.0
+    if class_weight is not None:
+        weight = row_weights(labels, class_weight, model)
+    if sample_weight is not None:
+        own = weights(frame, sample_weight)
+        if isinstance(labels, dict) and class_weight is None:
+            weight = dict.fromkeys(labels, weight)
+        weight = keras.tree.map_structure(lambda x: x * own, weight)
+    elif class_weight is None:
         return (labels,)
-    weight = weights(frame, sample_weight)
-    return labels, {x: weight for x in labels} if isinstance(labels, dict) else weight
+    return labels, weight
 
 
 def row_numbers(

@@ -266,6 +266,10 @@ def _save(result, recipe, parts, columns, head, command, progress):
         export.saved_model(result.model, str(files.next_version(folder)))
     files.write_json(folder / "recipe.json", recipe.to_dict())
     files.write_text(folder / "report.csv", result.report.to_frame().to_csv())
+    if result.bad_rows:
+        bad = pandas.DataFrame(result.bad_rows)
+        bad["row"] = bad.pop("index")  # of the table, not of its part
+        files.write_text(folder / "bad_rows.csv", bad.to_csv(index=False))
     history = pandas.DataFrame(result.history)
     files.write_text(folder / "history.csv", history.to_csv(index_label="epoch"))
     files.write_text(

@@ -156,6 +156,9 @@ def test_bad_cells_as_absent_are_counted_on_the_card(table, tmp_path):
     made = recipe(other, tmp_path / "y", on_bad_row="absent", epochs=1, export=False)
     result = train(made)
     assert len(result.bad_rows) == 2
+    kept = pandas.read_csv(result.folder / "bad_rows.csv")
+    assert list(kept.columns) == ["row", "column", "path", "reason"]
+    assert sorted(kept.row) == list(place)
     assert "2 cells could not be read" in (tmp_path / "y" / "card.md").read_text()
 
 
