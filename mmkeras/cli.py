@@ -31,6 +31,7 @@ _TRAIN_FLAGS = (
         "folder for the features of frozen encoders; default: one that all runs "
         "share; none: memory",
     ),
+    ("class-weight", str, "balanced: each class weighs the same in training"),
     ("seed", int, "of everything random"),
     ("on-bad-row", str, "raise, or absent: an unreadable cell is a missing modality"),
 )
@@ -89,9 +90,20 @@ def parser():
         command.add_argument("--on-bad-row", default="raise")
         _trust(command)
         command.set_defaults(run=run)
-    export = commands.add_parser("export", help="write a SavedModel")
+    export = commands.add_parser("export", help="write a SavedModel or a TFLite file")
     export.add_argument("model", metavar="MODEL", help=".keras file or folder")
-    export.add_argument("--out", help="version folder; default: the next number")
+    export.add_argument("--to", default="saved_model", help="saved_model or tflite")
+    export.add_argument(
+        "--out", help="version folder or .tflite file; default: beside the model"
+    )
+    export.add_argument(
+        "--quantize", help="of a TFLite file: float16, dynamic or int8; default: none"
+    )
+    export.add_argument(
+        "--data",
+        metavar="TABLE",
+        help="rows that a TFLite file is compared on; int8 takes its ranges from them",
+    )
     _trust(export)
     export.set_defaults(run=_export)
     table = commands.add_parser("encoders", help="every encoder and when to choose it")
@@ -236,7 +248,15 @@ def _export(arguments, command):
     _quiet()
     from mmkeras.run import apply
 
-    _print(apply.export_model(arguments.model, arguments.out, arguments.trust))
+    report = apply.export_model(
+        arguments.model,
+        arguments.out,
+        arguments.trust,
+        arguments.to,
+        arguments.quantize,
+        arguments.data,
+    )
+    _print(report)
 
 
 def _encoders(arguments, command):

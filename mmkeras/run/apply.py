@@ -109,20 +109,54 @@ def predict(
     return result
 
 
-def export_model(model, out=None, trust=False):
-    """Exports a trained model as the next version of a SavedModel.
+FORMS = ("saved_model", "tflite")
+
+
+def export_model(
+    model, out=None, trust=False, form="saved_model", quantize=None, table=None
+):
+    """Exports a trained model: the next version of a SavedModel, or a TFLite file.
 
     Args:
         model: path of a `.keras` file or of a folder with model.keras.
-        out: version folder; default: the next number beside the model.
+        out: version folder; default: the next number beside the model. For "tflite" a
+            file; default: model.tflite, or model.<quantize>.tflite, beside the model.
         trust: True to load the SavedModel inside a hub encoder.
+        form: "saved_model" or "tflite".
+        quantize: for "tflite": None, "float16", "dynamic" or "int8".
+        table: for "tflite": path of a table whose rows the file is compared on, and
+            which "int8" takes its ranges from.
 
     Returns:
-        The report of `export.saved_model`.
+        The report of `export.saved_model` or `export.tflite`.
     """
+    if form not in FORMS:
+        raise ValueError(f"`--to` wants one of {FORMS}. Received: {form!r}")
+    if form == "saved_model" and (quantize or table):
+        raise ValueError(
+            "`--quantize` and `--data` are for TFLite files: add `--to tflite`."
+        )
+    if quantize == "int8" and table is None:
+        raise ValueError(
+            "`--quantize int8` wants rows, to see how large numbers become: add "
+            "`--data TABLE`, or take `--quantize dynamic`."
+        )
     file = find_model(model)
-    path = out or str(files.next_version(file.parent))
-    return export.saved_model(load_model(file, safe_mode=not trust), path)
+    loaded = load_model(file, safe_mode=not trust)
+    if form == "saved_model":
+        return export.saved_model(loaded, out or str(files.next_version(file.parent)))
+    rows = None
+    if table is not None:
+        columns = _columns(_recipe(file), loaded)
+        rows = data.from_table(table, loaded, columns=columns, batch_size=32)
+    name = f"model.{quantize}.tflite" if quantize else "model.tflite"
+    return export.tflite(
+        loaded,
+        out or str(file.parent / name),
+        quantize=quantize,
+        representative=rows,
+        overwrite=out is None,
+    )
 
 
 def _rows(table, part, recipe):

@@ -64,12 +64,21 @@ class Recipe:
     cache: str = "auto"
     seed: int = 0
     on_bad_row: str = "raise"
+    #: "balanced", or in a TOML file a table, class -> weight; of the training rows.
+    class_weight: object = None
     export: bool = True
 
     def __post_init__(self):
         _choice("task", self.task, TASKS)
         _choice("on_bad_row", self.on_bad_row, BAD_ROWS)
         _choice("schedule", self.schedule, SCHEDULES)
+        if self.class_weight not in (None, "balanced") and not isinstance(
+            self.class_weight, dict
+        ):
+            raise ValueError(
+                f"`class_weight` wants 'balanced' or a table, class -> weight. "
+                f"Received: {self.class_weight!r}"
+            )
         if not self.sources:
             raise ValueError(
                 "A recipe wants at least one modality: --image, --text or --audio "

@@ -51,7 +51,7 @@ class Rows:
             batch_size=self.recipe.batch_size,
             audio_cache=files.features_folder(self.recipe.cache),
             resume=resume,
-            **self._reading(None if isinstance(model, dict) else self.recipe.label),
+            **self._reading(part, not isinstance(model, dict)),
         )
 
     def features(self, part, shuffle=False, resume=None):
@@ -64,7 +64,7 @@ class Rows:
             batch_size=self.recipe.batch_size,
             progress=self.progress,
             columns=self.columns,
-            **self._reading(self.recipe.label),
+            **self._reading(part),
         )
         if self.folder:
             if not self._is_small(found):
@@ -114,12 +114,13 @@ class Rows:
     def _is_small(self, features):
         return features.nbytes <= _MEMORY and self.fit_in_memory()
 
-    def _reading(self, label):
-        return {
-            "label": label,
-            "on_bad_row": self.recipe.on_bad_row,
-            "bad_rows": self.bad_rows,
-        }
+    def _reading(self, part, labelled=True):
+        reading = {"on_bad_row": self.recipe.on_bad_row, "bad_rows": self.bad_rows}
+        if labelled:
+            reading["label"] = self.recipe.label
+            if part == "train":
+                reading["class_weight"] = self.recipe.class_weight
+        return reading
 
     def _batches(self, arrays, resume):
         """Batches of arrays in memory, in another order in each pass."""

@@ -65,12 +65,15 @@ class Cache:
         on_bad_row="raise",
         bad_rows=None,
         sample_weight=None,
+        class_weight=None,
     ):
         """`Features` of a table; arguments as `mmkeras.data.from_table`."""
         frame = as_frame(table)
         contracts = readers(self.model)
         columns = match_columns(frame, contracts, columns)
-        extras = extras_of(frame, self.model, label, classes, sample_weight)
+        extras = extras_of(
+            frame, self.model, label, classes, sample_weight, class_weight
+        )
         root = os.fspath(root or frame.attrs.get("root") or ".")
         bad_rows = [] if bad_rows is None else bad_rows
 

@@ -91,7 +91,8 @@ def cache_features(
         progress: optional object with `track(items, total, label)`, which yields the
             items, such as the command line's.
         **table: for a table, `label`, `classes`, `columns`, `root`, `on_bad_row`,
-            `bad_rows` and `sample_weight`, as `mmkeras.data.from_table` takes them.
+            `bad_rows`, `sample_weight` and `class_weight`, as `mmkeras.data.from_table`
+            takes them.
 
     Returns:
         Without a directory, `(inputs, label[, weight])` (or inputs alone) of numpy

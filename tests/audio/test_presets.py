@@ -10,11 +10,9 @@ import keras
 import librosa
 import numpy as np
 import pytest
-import soundfile
 import tensorflow as tf
 
 import mmkeras as mm
-from tests.conftest import CACHE
 
 RATE = 16000
 PRESETS = ("librosa", "speech", "kaldi", "htk", "yamnet")
@@ -271,15 +269,15 @@ def test_kaldi_equals_python_speech_features(monkeypatch):
         assert np.abs(got - wanted[: len(got)]).max() <= limit("kaldi", "mfcc", layer)
 
 
-def recordings(count):
-    """So many recorded words at 16 kHz."""
-    files = sorted((CACHE / "stamps_table/clips").glob("*_fr.wav"))
-    if len(files) < count:
-        pytest.skip("the stamps' clips are not there: run `make stamps`")
-    chosen = files[:: len(files) // count][:count]
-    made = [soundfile.read(file, dtype="float32") for file in chosen]
-    assert {rate for _, rate in made} == {RATE}
-    return [wave for wave, _ in made]
+@pytest.fixture(scope="module")
+def recordings(stamps):
+    """200 recorded words at 16 kHz."""
+    contract = mm.audio.Waveform(RATE, 6.0)
+    files = sorted(stamps.rglob("*_desc_fr.ogg"))
+    chosen = files[:: len(files) // 200][:200]
+    clips = [contract.read_cell(str(file)) for file in chosen]
+    lengths = np.asarray(mm.audio.ClipLength()(np.stack(clips)))
+    return [clip[:n] for clip, n in zip(clips, lengths, strict=True)]
 
 
 def check_recordings(preset, kind, clips):
@@ -299,16 +297,17 @@ def check_recordings(preset, kind, clips):
 
 @pytest.mark.weights
 @pytest.mark.parametrize("preset", PRESETS)
-def test_five_recordings(preset):
-    check_recordings(preset, "mfcc", recordings(5))
+def test_five_recordings(preset, recordings):
+    check_recordings(preset, "mfcc", recordings[::40])
 
 
 @pytest.mark.weights
 @pytest.mark.slow
 @pytest.mark.parametrize("kind", LAYERS)
 @pytest.mark.parametrize("preset", PRESETS)
-def test_two_hundred_recordings(preset, kind):
-    check_recordings(preset, kind, recordings(200))
+def test_two_hundred_recordings(preset, kind, recordings):
+    assert len(recordings) == 200
+    check_recordings(preset, kind, recordings)
 
 
 @pytest.mark.parametrize("preset", PRESETS)

@@ -122,3 +122,13 @@ def test_a_recipe_needs_no_tensorflow():
         "sys.exit('tensorflow' in sys.modules or 'keras' in sys.modules)"
     )
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
+
+
+def test_class_weight_is_checked():
+    from mmkeras.run.recipe import Recipe, Source
+
+    sources = {"title": Source("text", "bert")}
+    for good in (None, "balanced", {"a": 2.0}):
+        Recipe("a.csv", "label", sources, class_weight=good)
+    with pytest.raises(ValueError, match="`class_weight` wants 'balanced' or a table"):
+        Recipe("a.csv", "label", sources, class_weight="equal")

@@ -130,3 +130,18 @@ def test_folder_of_features(cache, folder, monkeypatch):
     monkeypatch.setenv("KERAS_HOME", "home")
     found = files.features_folder(cache)
     assert (found and str(found)) == folder
+
+
+def test_class_weights_are_of_the_training_rows_alone(opened, recipe, monkeypatch):
+    from sklearn.utils.class_weight import compute_sample_weight
+
+    monkeypatch.setattr(recipe, "class_weight", "balanced")
+    first, _ = opened("none")
+    _, label, weight = first.features("train")
+    wanted = compute_sample_weight("balanced", label)
+    np.testing.assert_allclose(weight, wanted, rtol=1e-6)
+    assert len(first.features("val")) == 2
+    *_, weight = next(iter(first.stream("train").unbatch().batch(len(label))))
+    np.testing.assert_allclose(weight, wanted, rtol=1e-6)
+    shuffled = list(first.features("train", shuffle=True).unbatch())
+    assert sorted(float(x[2]) for x in shuffled) == pytest.approx(sorted(wanted))

@@ -10,6 +10,7 @@ import pandas
 import pytest
 
 from mmkeras import cli, load_model
+from mmkeras import data as data_module
 from mmkeras.run import build, demo, demo_data
 from mmkeras.run.progress import Progress
 from mmkeras.run.recipe import Source
@@ -91,6 +92,42 @@ def test_predict_writes_class_and_scores(trained, table, tmp_path):
 def test_export_writes_the_next_version(trained, capsys):
     assert cli.main(["export", str(trained.folder)]) == 0
     assert (trained.folder / "2" / "saved_model.pb").is_file()
+
+
+@pytest.mark.slow
+def test_export_to_tflite(trained, table, capsys):
+    """Beside the model; int8 from the table's rows; the file gives the same classes."""
+    from mmkeras.export.lite_file import LiteFile
+
+    rows = pandas.read_csv(table).query("split == 'test'")
+    rows.to_csv(table.with_name("test.csv"), index=False)
+    model, folder = str(trained.folder), trained.folder
+    assert cli.main(["export", model, "--to", "tflite"]) == 0
+    data = str(table.with_name("test.csv"))
+    wanted = ["--to", "tflite", "--quantize", "int8", "--data", data]
+    assert cli.main(["export", model, *wanted]) == 0
+    assert "model.int8.tflite" in capsys.readouterr().out
+    whole, small = folder / "model.tflite", folder / "model.int8.tflite"
+    assert small.stat().st_size < whole.stat().st_size
+    batches = data_module.from_table(
+        rows, trained.model, root=table.parent, batch_size=1
+    )
+    file = LiteFile(whole.read_bytes())
+    for inputs in batches.take(4):
+        inputs = {key: np.asarray(x) for key, x in inputs.items()}
+        found = file(inputs)["outputs"]
+        expected = trained.model.predict_on_batch(inputs)
+        np.testing.assert_allclose(found, expected, atol=1e-3)
+
+
+def test_export_asked_wrongly(trained, capsys):
+    model = str(trained.folder)
+    assert cli.main(["export", model, "--to", "onnx"]) == 2
+    assert "one of ('saved_model', 'tflite')" in capsys.readouterr().err
+    assert cli.main(["export", model, "--quantize", "int8"]) == 2
+    assert "add `--to tflite`" in capsys.readouterr().err
+    assert cli.main(["export", model, "--to", "tflite", "--quantize", "int8"]) == 2
+    assert "add `--data TABLE`" in capsys.readouterr().err
 
 
 def test_the_recipe_is_kept(trained):
