@@ -6,6 +6,8 @@ import os
 
 import pandas
 
+from mmkeras.data.directory import table_from_directory
+
 _SUFFIXES = (".csv", ".tsv", ".parquet", ".pq", ".jsonl", ".ndjson", ".json")
 
 
@@ -18,7 +20,8 @@ def read_table(path):
 
     Args:
         path: path of a .csv, .tsv, .parquet (wants pyarrow) or .jsonl file; local, or
-            one that tf.io.gfile reads (gs://).
+            one that tf.io.gfile reads (gs://). Or a local folder of class folders: see
+            `table_from_directory`.
 
     Returns:
         `pandas.DataFrame`.
@@ -28,6 +31,8 @@ def read_table(path):
             of an unknown kind.
     """
     path = os.fspath(path)
+    if os.path.isdir(path):
+        return table_from_directory(path)
     suffix = os.path.splitext(path)[1].lower()
     if suffix not in _SUFFIXES:
         raise ValueError(

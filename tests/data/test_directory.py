@@ -2,6 +2,7 @@
 
 import keras
 import numpy as np
+import pandas
 import pytest
 
 import mmkeras as mm
@@ -46,6 +47,7 @@ def test_files_of_one_name_are_one_row(folder):
     assert dog.loc["dog/10.png", ["text", "audio"]].isna().all()
     assert list(table.columns) == ["image", "audio", "text", "label"]
     assert len(table) == 5
+    pandas.testing.assert_frame_equal(mm.data.read_table(folder), table)
 
 
 def test_the_table_is_read_as_any_other(folder):
