@@ -31,9 +31,9 @@ def read_table(path):
             of an unknown kind.
     """
     path = os.fspath(path)
-    if os.path.isdir(path):
-        return table_from_directory(path)
     suffix = os.path.splitext(path)[1].lower()
+    if suffix not in _SUFFIXES and os.path.isdir(path):
+        return table_from_directory(path)
     if suffix not in _SUFFIXES:
         raise ValueError(
             f"`table` wants a file that ends in one of {_SUFFIXES}. Received: {path!r}"
