@@ -10,7 +10,7 @@ from mmkeras.audio.features.mel import LogMel
 from mmkeras.audio.features.mfcc import MFCC
 
 
-def spectrogram(x, front_end=None, length=None, axes=None, title=None):
+def spectrogram(x, front_end=None, length=None, ax=None, title=None):
     """Draws the mel spectrogram of a clip: seconds, Hz on the mel scale, dB by colour.
 
         mmkeras.audio.plot.spectrogram(wave).figure.savefig("wave.png")
@@ -21,7 +21,7 @@ def spectrogram(x, front_end=None, length=None, axes=None, title=None):
         front_end: `LogMel` or `MFCC` layer; default: `LogMel()`, at 16 kHz.
         length: optional integer, samples of the clip: padding behind it is not drawn.
             Default: all of `x`.
-        axes: optional matplotlib `Axes` to draw into; default: those of a new figure.
+        ax: optional matplotlib `Axes` to draw into; default: those of a new figure.
         title: optional string.
 
     Returns:
@@ -34,7 +34,7 @@ def spectrogram(x, front_end=None, length=None, axes=None, title=None):
     front_end = front_end or LogMel()
     features = _features(x, front_end, length)
     cepstrum = isinstance(front_end, MFCC)
-    axes = _axes() if axes is None else axes
+    axes = _axes() if ax is None else ax
     width = front_end.num_coefficients if cepstrum else front_end.num_mel_bins
     picture = axes.pcolormesh(
         *_edges(len(features), width, front_end),
@@ -57,14 +57,14 @@ def spectrogram(x, front_end=None, length=None, axes=None, title=None):
     return axes
 
 
-def mfcc(x, front_end=None, length=None, axes=None, title=None):
+def mfcc(x, front_end=None, length=None, ax=None, title=None):
     """Draws the cepstral coefficients of a clip: seconds, coefficients from 0 upwards.
 
     Args:
         x: array `(samples,)`, a wave; or `(frames, num_coefficients)`.
         front_end: `MFCC` layer; default: `MFCC()`, at 16 kHz.
         length: as `spectrogram`.
-        axes: as `spectrogram`.
+        ax: as `spectrogram`.
         title: as `spectrogram`.
 
     Returns:
@@ -74,7 +74,7 @@ def mfcc(x, front_end=None, length=None, axes=None, title=None):
         ImportError: matplotlib is not installed.
         ValueError: `x` is neither a wave nor features of `front_end`.
     """
-    return spectrogram(x, front_end or MFCC(), length, axes, title)
+    return spectrogram(x, front_end or MFCC(), length, ax, title)
 
 
 def _features(x, front_end, length):

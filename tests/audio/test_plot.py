@@ -61,7 +61,7 @@ def test_features_of_a_padded_clip_and_axes_of_ones_own():
     front = audio.LogMel(RATE, n_fft=400, hop_length=160, num_mel_bins=40)
     features = np.asarray(front(np.stack([tone(300)]), np.array([8000])))[0]
     axes = Figure().add_subplot()
-    assert plot.spectrogram(features, front, length=8000, axes=axes) is axes
+    assert plot.spectrogram(features, front, length=8000, ax=axes) is axes
     seconds, _, values = drawn(axes)
     assert values.shape == (40, 51) and seconds[-1] == pytest.approx(0.505)
     np.testing.assert_array_equal(values, features[:51].T)
