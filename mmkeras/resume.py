@@ -108,7 +108,7 @@ class Resume(keras.callbacks.Callback):
         self._listen()
 
     def on_epoch_begin(self, epoch, logs=None):
-        self.epoch = epoch
+        self.epoch, self._saved_step = epoch, self.skipped_steps
         if self._carried is not None:  # the others have begun, and forgot
             self._give_back()
         elif self._first is not None:  # now the others have ended the last epoch
@@ -120,13 +120,14 @@ class Resume(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if self.skipped_steps:
             return  # a step that an earlier run did
+        done = batch + 1
         due = (
-            (batch + 1) % self.every == 0
+            done // self.every > self._saved_step // self.every  # steps may come by 8
             if self.every
             else time.monotonic() - self._saved_at > self.seconds
         )
         if due or (self._signal and self._worker.count == 1):
-            self._save(self.epoch, batch + 1)
+            self._save(self.epoch, done)
         if self._signal:
             self._stop()
 
@@ -139,7 +140,7 @@ class Resume(keras.callbacks.Callback):
         self._unlisten()
 
     def _save(self, epoch, step):
-        self._saved_at = time.monotonic()
+        self._saved_at, self._saved_step = time.monotonic(), step
         memory, arrays = _memory(self.remember)
         history = self.model.history
         about = {

@@ -12,6 +12,7 @@ import numpy as np
 import pytest
 
 import mmkeras as mm
+import mmkeras.resume
 
 SCRIPT = Path(__file__).parent / "resume_run.py"
 
@@ -117,6 +118,21 @@ def test_errors(tmp_path, monkeypatch):
     (tmp_path / "training.state").write_bytes(b"\x00" * 20)
     with pytest.raises(ValueError, match="is not a training state"):
         network().fit(X, Y, callbacks=[mm.Resume(tmp_path)], **kept)
+
+
+def test_steps_that_come_by_several_are_saved_too(tmp_path, monkeypatch):
+    places = []
+    write = mm.resume.StateFile.write
+
+    def noted(self, about, arrays):
+        places.append((about["epoch"], about["step"]))
+        write(self, about, arrays)
+
+    monkeypatch.setattr("mmkeras.resume.StateFile.write", noted)
+    model = network()
+    model.compile("sgd", "mse", steps_per_execution=2)
+    model.fit(X, Y, batch_size=1, verbose=0, callbacks=[mm.Resume(tmp_path, every=3)])
+    assert places == [(0, 4), (0, 6), (1, 0)]  # after 2, 4, 6 and 8 steps
 
 
 def test_steps_that_are_done_are_not_read(tmp_path):
