@@ -166,7 +166,7 @@ def test_every_fusion(name, tmp_path):
     rows = {
         k.replace("left", "photo").replace("right", "title"): x for k, x in rows.items()
     }
-    for mode, limit in ((None, 1e-4), ("dynamic", 0.1), ("int8", 0.2)):
+    for mode, limit in ((None, 1e-4), ("int8", 0.2)):  # the head is dynamic in int8
         path = tmp_path / f"{mode}.tflite"
         mm.export.tflite(model, path, quantize=mode, representative=rows)
         got, wanted = lite.ask(path, rows)["outputs"], model.predict(rows, verbose=0)
