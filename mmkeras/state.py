@@ -1,12 +1,12 @@
 """The whole state of a training in one file, which appears whole or not at all."""
 
-import contextlib
 import json
-import os
 from pathlib import Path
 
 import numpy as np
 from keras import ops
+
+from mmkeras.aside import aside, to_disk
 
 
 class StateFile:
@@ -57,13 +57,11 @@ class StateFile:
         from safetensors import SafetensorError
         from safetensors.numpy import save_file
 
-        temporary = self.path.with_name(f".{os.getpid()}.{self.path.name}")
         try:
-            self.path.parent.mkdir(parents=True, exist_ok=True)
-            save_file(arrays, temporary, {"about": json.dumps(about)})
-            _to_disk(temporary)
-            os.replace(temporary, self.path)
-            _to_disk(self.path.parent)
+            with aside(self.path) as temporary:
+                save_file(arrays, temporary, {"about": json.dumps(about)})
+                to_disk(temporary)
+            to_disk(self.path.parent)
         except (OSError, SafetensorError) as error:
             kept = (
                 f"The file still holds {self._last}" if self._last else "None is kept"
@@ -73,9 +71,6 @@ class StateFile:
                 f"'{self.path}' ({error}). {kept}. Make room and start the same "
                 f"program again."
             ) from error
-        finally:
-            with contextlib.suppress(OSError):
-                temporary.unlink(missing_ok=True)
         self._last = _where(about)
 
     def assign(self, model, arrays):
@@ -84,9 +79,10 @@ class StateFile:
         Raises:
             ValueError: they are not those of this model or optimizer.
         """
-        for part, variables in _variables(model, with_metrics=False).items():
+        parts = _variables(model, with_metrics=False)
+        for part, variables in parts.items():  # all, before any is changed
             self._check(part, variables, arrays)
-        for part, variables in _variables(model, with_metrics=False).items():
+        for part, variables in parts.items():
             for i, variable in enumerate(variables):
                 variable.assign(arrays[f"{part}/{i}"])
 
@@ -144,11 +140,3 @@ def _array(variable):
 
 def _where(about):
     return f"epoch {about['epoch'] + 1}, step {about['step']}"
-
-
-def _to_disk(path):
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)

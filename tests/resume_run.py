@@ -64,7 +64,7 @@ class Kill(keras.callbacks.Callback):
 
 def kill_while_writing(epoch):
     """The state of this epoch is written by half, then the process ends."""
-    to_disk = state._to_disk
+    to_disk = state.to_disk
 
     def half(path):
         if about["epoch"] == epoch and path.name.startswith("."):
@@ -79,7 +79,7 @@ def kill_while_writing(epoch):
         about.update(found)
         write(self, found, arrays)
 
-    state._to_disk, state.StateFile.write = half, noted
+    state.to_disk, state.StateFile.write = half, noted
 
 
 def main(folder, out, *kills):

@@ -110,7 +110,7 @@ def test_errors(tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     before = (tmp_path / "training.state").read_bytes()
-    monkeypatch.setattr("mmkeras.state.os.replace", full)
+    monkeypatch.setattr("mmkeras.aside.os.replace", full)
     with pytest.raises(OSError, match="No space left.*still holds epoch 2, step 0"):
         network().fit(X, Y, epochs=3, callbacks=[mm.Resume(tmp_path)], **kept)
     assert (tmp_path / "training.state").read_bytes() == before

@@ -5,12 +5,11 @@ extra (`mmkeras[cli]`), imported on the first plot and used without its global s
 """
 
 import io
-import os
-from pathlib import Path
 
 import numpy as np
 
 from mmkeras.analysis.report import label
+from mmkeras.aside import aside
 
 # Okabe and Ito's colours: told apart by all common kinds of colour vision
 _COLOURS = ("#0072B2", "#D55E00", "#009E73", "#000000", "#CC79A7", "#56B4E9")
@@ -178,14 +177,8 @@ def _save(figure, path):
     FigureCanvasAgg(figure)
     drawn = io.BytesIO()
     figure.savefig(drawn, format="png", bbox_inches="tight")
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
+    with aside(path) as temporary:
         temporary.write_bytes(drawn.getvalue())
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
 
 
 def _words(name):

@@ -6,6 +6,8 @@ import shutil
 import uuid
 from pathlib import Path
 
+from mmkeras.aside import to_disk
+
 
 @contextlib.contextmanager
 def whole_folder(path, overwrite=False):
@@ -24,21 +26,11 @@ def whole_folder(path, overwrite=False):
     """
     path = Path(os.path.abspath(path))
     _check_free(path, overwrite)
-    made = _make_parents(path.parent)
-    # not tempfile: its folders are closed to other users, such as a model server
-    temporary = path.parent / f".{path.name}.writing-{uuid.uuid4().hex[:8]}"
-    try:
-        temporary.mkdir()
+    with _temporary(path) as temporary:
         yield temporary
         _sync(temporary)
         _check_free(path, overwrite)  # somebody may have been quicker
         _swap(temporary, path)
-    except BaseException:
-        shutil.rmtree(temporary, ignore_errors=True)
-        for parent in made:
-            with contextlib.suppress(OSError):  # not empty: no longer ours alone
-                parent.rmdir()
-        raise
 
 
 @contextlib.contextmanager
@@ -57,10 +49,7 @@ def whole_files(path, overwrite=False):
     """
     path = Path(os.path.abspath(path))
     _check_no_file(path, overwrite)
-    made = _make_parents(path.parent)
-    temporary = path.parent / f".{path.name}.writing-{uuid.uuid4().hex[:8]}"
-    try:
-        temporary.mkdir()
+    with _temporary(path) as temporary:
         yield temporary
         _sync(temporary)
         names = sorted(x.name for x in temporary.iterdir())
@@ -68,8 +57,22 @@ def whole_files(path, overwrite=False):
             _check_no_file(path.parent / name, overwrite)
         for name in sorted(names, key=path.name.__eq__):
             os.replace(temporary / name, path.parent / name)
-        _sync_one(path.parent)
+        to_disk(path.parent)
         temporary.rmdir()
+
+
+@contextlib.contextmanager
+def _temporary(path):
+    """A hidden folder beside `path`; where the block raises it goes, with new parents.
+
+    The block moves it, or takes it away.
+    """
+    made = _make_parents(path.parent)
+    # not tempfile: its folders are closed to other users, such as a model server
+    temporary = path.parent / f".{path.name}.writing-{uuid.uuid4().hex[:8]}"
+    try:
+        temporary.mkdir()
+        yield temporary
     except BaseException:
         shutil.rmtree(temporary, ignore_errors=True)
         for parent in made:
@@ -135,21 +138,11 @@ def _swap(temporary, path):
         raise
     if old.exists():
         shutil.rmtree(old)
-    _sync_one(path.parent)
+    to_disk(path.parent)
 
 
 def _sync(folder):
     """Puts a folder's files on the disk, so that a rename means they are there."""
     for item in sorted(folder.rglob("*")):
-        _sync_one(item)
-    _sync_one(folder)
-
-
-def _sync_one(path):
-    if os.name != "posix" and path.is_dir():  # folders cannot be opened there
-        return
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
+        to_disk(item)
+    to_disk(folder)

@@ -23,7 +23,8 @@ from pathlib import Path
 
 import numpy as np
 
-from mmkeras.run import demo_render, files
+from mmkeras.aside import aside
+from mmkeras.run import demo_render
 
 MODALITIES = ("photo", "title", "clip")
 # what the files hold, for encoders that want to know it beforehand
@@ -147,7 +148,7 @@ def write(folder, rows=None, seed=0):
             symbols = {x: bits_of(x, drawn[x][i]) for x in MODALITIES}
             cells = _write_row(folder, name, symbols, rng)
             lines.append((*cells, CLASSES[drawn["class"][i]], split))
-    with files.aside(folder / "table.csv") as temporary:
+    with aside(folder / "table.csv") as temporary:
         with open(temporary, "w", newline="", encoding="utf-8") as file:
             csv.writer(file).writerows(lines)
     return folder / "table.csv"

@@ -1,32 +1,11 @@
-"""Files that appear whole or not at all: written aside, then renamed."""
+"""The files of a run: written whole, numbered, and where features are kept."""
 
-import contextlib
 import json
 import os
 import re
 from pathlib import Path
 
-
-@contextlib.contextmanager
-def aside(path):
-    """Gives a temporary path beside `path`; renames it when the block succeeds.
-
-    Example:
-    >>> import pathlib, tempfile
-    >>> target = pathlib.Path(tempfile.mkdtemp()) / "a.txt"
-    >>> with mmkeras.run.files.aside(target) as temporary:
-    ...     _ = temporary.write_text("whole")
-    >>> target.read_text()
-    'whole'
-    """
-    path = Path(path)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{os.getpid()}.{path.name}")
-    try:
-        yield temporary
-        os.replace(temporary, path)
-    finally:
-        temporary.unlink(missing_ok=True)
+from mmkeras.aside import aside
 
 
 def write_text(path, text):

@@ -8,6 +8,7 @@ from pathlib import Path
 import keras
 
 from mmkeras import analysis, data, export, transfer
+from mmkeras.aside import aside
 from mmkeras.data.labels import class_name, class_names
 from mmkeras.data.table import is_missing
 from mmkeras.model import multimodal
@@ -259,7 +260,7 @@ def _save(result, recipe, parts, columns, head, command, progress):
 
     folder = result.folder
     folder.mkdir(parents=True, exist_ok=True)
-    with files.aside(folder / "model.keras") as temporary:
+    with aside(folder / "model.keras") as temporary:
         result.model.save(temporary)
     if recipe.export:
         progress.say("Exporting the SavedModel.")
