@@ -12,9 +12,13 @@ import os
 import sys
 
 # ruff: noqa: E402, the threads must be asked for before numpy loads
-THREADS = "2" if "--threads" in sys.argv and "2" in sys.argv else "1"
+PARSER = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+PARSER.add_argument("--rounds", type=int, default=9)
+PARSER.add_argument("--threads", type=int, default=1, choices=(1, 2))
+PARSER.add_argument("--clip", help="audio file; generated without")
+ARGUMENTS = PARSER.parse_args()
 for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS", "MKL_NUM_THREADS"):
-    os.environ[name] = THREADS
+    os.environ[name] = str(ARGUMENTS.threads)
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import functools
@@ -110,24 +114,19 @@ def show(seconds, batch):
 
 
 def main():
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--rounds", type=int, default=9)
-    parser.add_argument("--threads", type=int, default=1, choices=(1, 2))
-    parser.add_argument("--clip", help="audio file; generated without")
-    arguments = parser.parse_args()
-    tf.config.threading.set_intra_op_parallelism_threads(arguments.threads)
-    tf.config.threading.set_inter_op_parallelism_threads(arguments.threads)
+    tf.config.threading.set_intra_op_parallelism_threads(ARGUMENTS.threads)
+    tf.config.threading.set_inter_op_parallelism_threads(ARGUMENTS.threads)
     print(
         f"TensorFlow {tf.__version__}, Keras {keras.__version__}, librosa "
-        f"{librosa.__version__}, numpy {np.__version__}; {arguments.threads} thread(s)"
+        f"{librosa.__version__}, numpy {np.__version__}; {ARGUMENTS.threads} thread(s)"
     )
-    waves = clips(arguments.clip)
+    waves = clips(ARGUMENTS.clip)
     for convention, sizes in CONVENTIONS.items():
         for batch in (32, 1):
             peers, missing = mfcc_peers.installed(waves[:batch], sizes)
             functions = {**ours(sizes, waves[:batch]), **peers}
             repeats = 2 if batch > 1 else 16
-            seconds = measure(functions, arguments.rounds, repeats)
+            seconds = measure(functions, ARGUMENTS.rounds, repeats)
             print(f"\n{convention}, batch {batch} x {SECONDS:g} s")
             show(seconds, batch)
     for name in missing:

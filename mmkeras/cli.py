@@ -44,7 +44,8 @@ def main(argv=None):
     try:
         return arguments.run(arguments, shlex.join(["mmkeras", *argv])) or 0
     except KeyboardInterrupt as error:
-        sys.stderr.write(f"mmkeras: interrupted. {error}\n".replace(". \n", "\n"))
+        why = f". {error}" if str(error) else ""
+        sys.stderr.write(f"mmkeras: interrupted{why}\n")
         return 130
     except Exception as error:
         message = _message(error)

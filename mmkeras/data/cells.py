@@ -154,6 +154,7 @@ class _Job(NamedTuple):
     row: int
     tensor: np.ndarray  # (1, ...), zeros
     presence: np.ndarray  # (1,), zeros
+    place: tuple | None = None  # of a clip: its key, and what to read
 
 
 class RowReader:
@@ -201,6 +202,7 @@ class RowReader:
                 for name, (tensors, there) in found.items()
                 if row >= 0 and self.cells[name][row]  # -1 is not to be read
             ]
+            jobs = [self._placed(job) for job in jobs]
             jobs = [job for job in jobs if not self._fill_kept(job)]
             several = len(jobs) > len(self.contracts)  # threads are worth their start
             for _ in (self.pool.map if several else map)(self._fill, jobs):
@@ -208,28 +210,36 @@ class RowReader:
             self._count(len(rows))
         return [x for pair in found.values() for x in pair]
 
-    def _fill_kept(self, job):
-        """Fills in a clip that is on disk; gives whether it is."""
+    def _placed(self, job):
+        """The job with the place of its clip, where clips are kept."""
         clips = self.clips.get(job.name)
         if clips is None:
-            return False
+            return job
         try:
-            key, _ = clips.locate(self.cells[job.name][job.row])
+            place = clips.hashes.locate(self.cells[job.name][job.row])
         except OSError:
-            return False  # reading it tells why
-        job.presence[0] = clips.fill(key, job.tensor[0])
+            return job  # reading it tells why
+        return job._replace(place=place)
+
+    def _fill_kept(self, job):
+        """Fills in a clip that is on disk; gives whether it is."""
+        if job.place is None:
+            return False
+        key, _ = job.place
+        job.presence[0] = self.clips[job.name].fill(key, job.tensor[0])
         return bool(job.presence[0])
 
     def _fill(self, job):
         """Fills in what a cell holds; nothing where it is bad and that is fine."""
         import tensorflow as tf
 
-        name, row, tensor, presence = job
+        name, row, tensor, presence, place = job
         contract, cell = self.contracts[name], self.cells[name][row]
         clips = self.clips.get(name)
         try:
-            key, source = clips.locate(cell) if clips else (None, cell)
-            found = self.read[name](source or cell)
+            if clips and place is None:  # it could not be read: that tells why
+                place = clips.hashes.locate(cell)
+            found = self.read[name](place[1] if place else cell)
             if tuple(np.shape(found)) != tuple(contract.tensor_shape):
                 raise TypeError(
                     f"`read_cell` gave shape {np.shape(found)}, not "
@@ -244,7 +254,7 @@ class RowReader:
             raise RuntimeError(
                 f"`{type(contract).__name__}.read_cell` failed on {bad}"
             ) from error
-        tensor[0] = clips.keep(key, source, found) if clips else found
+        tensor[0] = clips.keep(*place, found) if place else found
         presence[0] = 1.0
 
     def _count(self, rows):

@@ -18,7 +18,7 @@ import numpy as np
 
 from mmkeras.audio import decode
 from mmkeras.audio.waveform import Waveform
-from mmkeras.data.hashes import Hashes, cell_key
+from mmkeras.data.hashes import Hashes
 from mmkeras.data.shards import Shards
 
 
@@ -44,24 +44,6 @@ class Clips(Shards):
         self.contract = contract
         self._lock = threading.Lock()
 
-    def locate(self, cell):
-        """The key of a cell, and what to read: its path, or its bytes.
-
-        Args:
-            cell: path, URL or bytes.
-
-        Raises:
-            OSError: the file cannot be read.
-        """
-        if isinstance(cell, str) and "://" not in cell:
-            return bytes.fromhex(self.hashes.of(cell)), cell
-        if isinstance(cell, str):
-            import tensorflow as tf
-
-            with tf.io.gfile.GFile(cell, "rb") as file:
-                cell = file.read()
-        return cell_key(cell), cell
-
     def fill(self, key, tensor):
         """Writes a clip into a tensor of zeros; gives whether it is there."""
         packed = self._pending.get(key)
@@ -80,13 +62,13 @@ class Clips(Shards):
         """Keeps a clip that was read; gives it as `fill` will give it.
 
         Args:
-            key: 16 bytes, as `locate` gave them.
-            source: path or bytes, as `locate` gave it.
+            key: 16 bytes, as `Hashes.locate` gave them.
+            source: path or bytes, as `Hashes.locate` gave it.
             tensor: float32 array `(samples,)`.
         """
         wave, step = pack(tensor)
         # a file that changed while it was read is not the key's
-        if self.locate(source)[0] == key:
+        if self.hashes.locate(source)[0] == key:
             with self._lock:
                 self.add([key], {"wave": [wave], "step": [step]})
         tensor = np.zeros_like(tensor)

@@ -162,17 +162,13 @@ def extras_of(frame, model, label, classes, sample_weight, class_weight=None):
             )
         return ()
     labels = targets(frame, label, model, classes)
-    weight = 1.0
-    if class_weight is not None:
-        weight = row_weights(labels, class_weight, model)
-    if sample_weight is not None:
-        own = weights(frame, sample_weight)
-        if isinstance(labels, dict) and class_weight is None:
-            weight = dict.fromkeys(labels, weight)
-        weight = keras.tree.map_structure(lambda x: x * own, weight)
-    elif class_weight is None:
+    if sample_weight is None and class_weight is None:
         return (labels,)
-    return labels, weight
+    own = 1.0 if sample_weight is None else weights(frame, sample_weight)
+    if class_weight is not None:
+        by_class = row_weights(labels, class_weight, model)
+        return labels, keras.tree.map_structure(lambda x: x * own, by_class)
+    return labels, dict.fromkeys(labels, own) if isinstance(labels, dict) else own
 
 
 def row_numbers(
@@ -200,7 +196,7 @@ def row_numbers(
         epoch = next(passes) if resume is None else resume.epoch
         numbers = order(count, seed, epoch) if shuffle else plain.copy()
         if resume is not None:
-            numbers[: resume.skipped_steps * (batch_size or 0)] = -1
+            numbers[: resume.skipped_steps * batch_size] = -1
         if others is not None:
             numbers[others] = -1
         return numbers

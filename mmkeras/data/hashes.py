@@ -48,6 +48,27 @@ class Hashes:
             self._known[path] = self._new[path] = [stamp, found]
         return found
 
+    def locate(self, cell):
+        """The key of a cell that is a file, and what to read: its path, or its bytes.
+
+        Args:
+            cell: path, URL or bytes.
+
+        Raises:
+            OSError: the file cannot be read.
+        """
+        if isinstance(cell, str) and "://" not in cell:
+            return bytes.fromhex(self.of(cell)), cell
+        if isinstance(cell, str):
+            import tensorflow as tf
+
+            try:
+                with tf.io.gfile.GFile(cell, "rb") as file:
+                    cell = file.read()
+            except tf.errors.OpError as error:
+                raise OSError(f"{cell!r} cannot be read: {error.message}") from error
+        return cell_key(cell), cell
+
     def save(self):
         """Writes the manifest, with what other processes wrote meanwhile."""
         if self._new:

@@ -39,13 +39,13 @@ def targets(frame, label, model, classes=None):
         _check_outputs(label, model)
         classes = classes or {}
         return {
-            key: _Target(frame, column, *_head(model, key), classes.get(key)).encode()
+            key: _Target(frame, column, *head_of(model, key), classes.get(key)).encode()
             for key, column in label.items()
         }
-    return _Target(frame, label, *_head(model), classes).encode()
+    return _Target(frame, label, *head_of(model), classes).encode()
 
 
-def _head(model, key=None):
+def head_of(model, key=None):
     """The head's `Prediction` layer or None, and its width or None."""
     if not isinstance(model, keras.Model):
         return None, None

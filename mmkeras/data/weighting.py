@@ -2,7 +2,7 @@
 
 import numpy as np
 
-from mmkeras.heads import output_contract
+from mmkeras.data.labels import head_of
 
 
 def row_weights(labels, class_weight, model):
@@ -49,13 +49,7 @@ def row_weights(labels, class_weight, model):
 
 def _names(model, key=None):
     """The class names of a head, or () where it has none."""
-    import keras
-
-    if not isinstance(model, keras.Model):
-        return ()
-    if key is not None:
-        model = keras.Model(model.input, model.output[key])
-    head = output_contract(model)
+    head, _ = head_of(model, key)
     return head.classes if head else ()
 
 

@@ -235,17 +235,12 @@ class _Cells:
     def _key(self, cell):
         if not cell:
             return digest.ABSENT
-        if self._is_local(cell):
-            try:
-                return bytes.fromhex(self.hashes.of(cell))
-            except OSError:
-                return os.urandom(16)  # never found again; reading it tells why
-        if self.files and isinstance(cell, str):
-            import tensorflow as tf
-
-            with tf.io.gfile.GFile(cell, "rb") as file:
-                cell = file.read()
-        return cell_key(cell)
+        if not self.files:
+            return cell_key(cell)
+        try:
+            return self.hashes.locate(cell)[0]
+        except OSError:
+            return os.urandom(16)  # never found again; reading it tells why
 
 
 def forward(encoder):

@@ -89,7 +89,7 @@ def test_a_failing_plot_leaves_the_old_file(tmp_path, monkeypatch, report):
     def broken(*args):
         raise OSError("disk full")
 
-    monkeypatch.setattr(plots.os, "replace", broken)
+    monkeypatch.setattr("mmkeras.aside.os.replace", broken)
     with pytest.raises(OSError, match="disk full"):
         plots.subset_scores(report, path)
     assert path.read_text() == "old"

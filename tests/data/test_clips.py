@@ -207,7 +207,7 @@ def test_a_full_shard_is_written_before_a_pass_is_over(folder, clip, tmp_path):
     clips = Clips(clip, tmp_path / "cache")
     clips.rows = 3
     for i, path in enumerate(table(folder)["clip"][:4]):
-        key, source = clips.locate(path)
+        key, source = clips.hashes.locate(path)
         kept = clips.keep(key, source, clip.read_cell(source))
         assert len(clips.places) == 3 * (i >= 2)
         again = np.zeros_like(kept)  # from the disk or from what waits
@@ -257,7 +257,7 @@ def test_two_processes_that_end_in_the_middle_of_a_pass(folder, clip, tmp_path):
     assert 4 <= len(places) <= 8
     for path in table(folder)["clip"]:
         tensor = np.zeros(clip.samples, "float32")
-        key, _ = Clips(clip, tmp_path / "c").locate(path)
+        key, _ = Clips(clip, tmp_path / "c").hashes.locate(path)
         if Clips(clip, tmp_path / "c").fill(key, tensor):
             wanted = clip.read_cell(path)
             np.testing.assert_allclose(tensor, wanted, rtol=0, atol=1 / 65536)
@@ -266,7 +266,7 @@ def test_two_processes_that_end_in_the_middle_of_a_pass(folder, clip, tmp_path):
 def test_a_file_that_changes_while_it_is_read_is_not_kept(folder, clip, tmp_path):
     clips = Clips(clip, tmp_path / "cache")
     path = str(folder / "0.wav")
-    key, source = clips.locate(path)
+    key, source = clips.hashes.locate(path)
     tensor = clip.read_cell(source)
     soundfile.write(path, np.zeros(10), RATE)
     clips.keep(key, source, tensor)
