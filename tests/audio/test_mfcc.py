@@ -325,8 +325,31 @@ def test_frames_at_once_are_the_same_numbers(case):
     np.testing.assert_allclose(layer(clip), whole(clip), atol=5e-4)
 
 
-def test_frames_at_once_in_a_graph_with_gradient():
-    layer = mm.audio.MFCC(RATE, 20, frames_at_once=4)
+@pytest.mark.parametrize("case", list(PIECES))
+def test_clips_at_once_are_the_same_numbers(case):
+    kwargs = {"num_mel_bins": 64, **PIECES[case]}
+    rng = np.random.default_rng(0)
+    clips = [rng.standard_normal(n).astype("float32") for n in (4000, 2501, 700, 1)]
+    batch, lengths = padded([clips[0], *clips], beyond=500)
+    batch[0] *= 100  # a loud neighbour, whose peak is its own
+    batch[-1], lengths[-1] = np.nan, 0
+    whole = mm.audio.MFCC(RATE, 20, **kwargs)
+    wanted = np.asarray(whole(batch, lengths))
+    counts = [whole.frame_count(int(n)) for n in lengths]
+    for sizes in ({"clips_at_once": 2}, {"clips_at_once": 9, "frames_at_once": 5}):
+        layer = mm.audio.MFCC(RATE, 20, **sizes, **kwargs)
+        got = np.asarray(layer(batch, lengths))
+        assert got.shape == wanted.shape
+        for row, full, count in zip(got, wanted, counts, strict=True):
+            np.testing.assert_allclose(row[:count], full[:count], atol=5e-4)
+        got = layer(batch[:3, :700])  # full clips
+        np.testing.assert_allclose(got, whole(batch[:3, :700]), atol=5e-4)
+        assert layer(batch[:0], lengths[:0]).shape == (0, *wanted.shape[1:])
+
+
+@pytest.mark.parametrize("sizes", [{"frames_at_once": 4}, {"clips_at_once": 3}])
+def test_pieces_in_a_graph_with_gradient(sizes):
+    layer = mm.audio.MFCC(RATE, 20, **sizes)
     whole = mm.audio.MFCC(RATE, 20)
     spec = [tf.TensorSpec([None, None]), tf.TensorSpec([None], tf.int32)]
 
@@ -399,8 +422,9 @@ def test_float32_under_a_mixed_policy():
 
 
 @pytest.mark.slow
-def test_compiles_by_xla():
-    layer = mm.audio.MFCC(RATE, 20)
+@pytest.mark.parametrize("clips_at_once", [None, 1])
+def test_compiles_by_xla(clips_at_once):
+    layer = mm.audio.MFCC(RATE, 20, clips_at_once=clips_at_once)
     wave = np.random.default_rng(0).standard_normal((2, 4000)).astype("float32")
     ends = np.array([1000, 4000], "int32")
     got = tf.function(layer, jit_compile=True)(wave, ends)
@@ -430,6 +454,7 @@ def test_bad_arguments_are_named():
         "log": "log2",
         "log_offset": -1,
         "frames_at_once": 0,
+        "clips_at_once": 0,
         "lifter": -1,
         "lifter_start": 2,
         "dct_norm": "slaney",

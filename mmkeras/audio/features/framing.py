@@ -3,15 +3,9 @@
 Arithmetic on lengths works on integers (a known length) and on tensors alike.
 """
 
-import math
 from numbers import Integral
 
-import numpy as np
 from keras import ops
-
-#: Below this gcd of frame and hop, rows are so small that slices beat a gather: by 4 %
-#: in a graph, by 40 % under XLA (400 / 160).
-_SMALLEST_ROW = 256
 
 
 def frame_count(samples, n_fft, hop_length, center=True):
@@ -31,7 +25,14 @@ def frame_count(samples, n_fft, hop_length, center=True):
     padding = 2 * (n_fft // 2) if center else 0
     count = 1 + (samples + padding - n_fft) // hop_length
     # a clip shorter than a frame has none
-    return max(count, 0) if isinstance(count, Integral) else ops.maximum(count, 0)
+    return _max(count, 0)
+
+
+def _max(number, least):
+    """The larger one of an integer, or an integer tensor, and `least`."""
+    if isinstance(number, Integral):
+        return max(number, least)
+    return ops.maximum(number, least)
 
 
 def blank_beyond(wave, lengths):
@@ -43,9 +44,9 @@ def blank_beyond(wave, lengths):
 def at_least(wave, samples):
     """Waves with zeros at their end where they have fewer than `samples`."""
     missing = samples - ops.shape(wave)[1]
-    if isinstance(missing, Integral):
-        return ops.pad(wave, [[0, 0], [0, missing]]) if missing > 0 else wave
-    return ops.pad(wave, [[0, 0], [0, ops.maximum(missing, 0)]])
+    if isinstance(missing, Integral) and missing <= 0:
+        return wave
+    return ops.pad(wave, [[0, 0], [0, _max(missing, 0)]])
 
 
 def samples_at(wave, lengths, place, pad_mode):
@@ -112,34 +113,50 @@ def _mirror(place, length):
     return ops.minimum(place, ops.maximum(period - place, 0) * ops.sign(last))
 
 
-def frame(wave, length, hop):
-    """Overlapping frames of a waveform.
+def by_clips(function, wave, lengths, size):
+    """`function(wave, lengths)` of so many clips at a time, put together again.
+
+    Args:
+        function: gives `(clips, frames, dim)`.
+        wave: float tensor `(batch, samples)`.
+        lengths: int tensor `(batch,)`, or None.
+        size: Integer, clips at a time.
+    """
+    batch = ops.shape(wave)[0]
+    pieces = _max((batch + size - 1) // size, 1)
+    missing = pieces * size - batch
+    parts = [ops.pad(wave, [[0, missing], [0, 0]])]
+    parts[0] = ops.reshape(parts[0], (pieces, size, ops.shape(wave)[1]))
+    if lengths is not None:
+        parts.append(ops.reshape(ops.pad(lengths, [[0, missing]]), (pieces, size)))
+
+    def piece(parts):
+        return function(*parts) if len(parts) > 1 else function(*parts, None)
+
+    found = ops.map(piece, tuple(parts))
+    shape = ops.shape(found)
+    return ops.reshape(found, (pieces * size, shape[2], shape[3]))[:batch]
+
+
+def frame(wave, length, hop, window=None):
+    """Overlapping frames of a waveform: rows of one hop, put side by side.
 
     Args:
         wave: float tensor `(batch, samples)`.
         length: Integer, samples of a frame.
         hop: Integer, samples from one frame to the next.
+        window: optional array `(length,)` that each frame is multiplied by.
 
     Returns:
         float tensor `(batch * frames, length)` and the number of frames.
     """
     count = 1 + (ops.shape(wave)[1] - length) // hop
-    row = math.gcd(length, hop)
-    if row < _SMALLEST_ROW:
-        return _frame_by_slices(wave, length, hop, count), count
-    rows, step = length // row, hop // row
-    total = (count - 1) * step + rows
-    wave = ops.reshape(wave[:, : total * row], (-1, total, row))
-    first = ops.arange(count, dtype="int32") * step
-    index = first[:, None] + np.arange(rows, dtype="int32")[None]
-    return ops.reshape(ops.take(wave, index, axis=1), (-1, length)), count
-
-
-def _frame_by_slices(wave, length, hop, count):
-    """Rows of one hop, put side by side: for lengths with no large common divisor."""
     rows = -(-length // hop)
     total = count + rows - 1
     wave = ops.pad(wave, [[0, 0], [0, max(rows * hop - length, 0)]])
     wave = ops.reshape(wave[:, : total * hop], (-1, total, hop))
     pieces = [wave[:, i : i + count, : min(hop, length - i * hop)] for i in range(rows)]
-    return ops.reshape(ops.concatenate(pieces, axis=-1), (-1, length))
+    if window is not None:  # before they are joined: XLA makes one pass of both
+        parts = [window[i * hop : (i + 1) * hop] for i in range(rows)]
+        pieces = [x * part for x, part in zip(pieces, parts, strict=True)]
+    return ops.reshape(ops.concatenate(pieces, axis=-1), (-1, length)), count

@@ -4,19 +4,8 @@ import keras
 import numpy as np
 from keras import ops
 
-from mmkeras.audio.features import filters, framing, presets
-from mmkeras.audio.features.dft import DFTS as _DFTS
-
-#: Name -> (form of the transform, precision of the frames that it gets).
-DFTS = {
-    **{name: (form, "float32") for name, form in _DFTS.items()},
-    "rfft64": (_DFTS["rfft"], "float64"),
-}
-_PAD_MODES = ("constant", "reflect")
-_NORMS = ("slaney", None)
-_ALIGNS = ("center", "left")
-#: Units of the logarithm: decibels, or nepers of the power.
-_LOGS = {"db": 10 / np.log(10), "ln": 1.0}
+from mmkeras.audio.features import checks, filters, framing, presets
+from mmkeras.audio.features.checks import DFTS, LOGS
 
 
 @keras.saving.register_keras_serializable("mmkeras")
@@ -71,6 +60,10 @@ class LogMel(keras.layers.Layer):
         frames_at_once: Integer, for long clips: transform so many frames of each clip
             at a time (32, say), the same numbers in less memory and up to 1.5 times the
             time, more outside of a graph; None: all. A gradient keeps all pieces.
+        clips_at_once: Integer, for large batches on a CPU: transform so many clips at a
+            time (2, say), the same numbers, 1.2 to 1.5 times as fast in a graph or
+            under XLA, as what lies between the steps stays in the processor's cache;
+            None: all, which is for GPUs and TFLite.
 
     Call arguments:
         wave: float tensor `(batch, samples)`.
@@ -121,6 +114,7 @@ class LogMel(keras.layers.Layer):
         log="db",
         log_offset=0.0,
         frames_at_once=None,
+        clips_at_once=None,
         **kwargs,
     ):
         # in float16 the spectrum overflows: float32 whatever the policy
@@ -151,7 +145,8 @@ class LogMel(keras.layers.Layer):
         self.log = log
         self.log_offset = log_offset
         self.frames_at_once = frames_at_once
-        self._check()
+        self.clips_at_once = clips_at_once
+        checks.check(self)
         form, self._precision = DFTS[dft]
         self._spectrum = form(n_fft)
         self._make_window()
@@ -202,50 +197,6 @@ class LogMel(keras.layers.Layer):
         whole = self.dft == "matmul"
         self._filters = filters.in_blocks(mel, self.n_fft, whole)
 
-    def _check(self):
-        nyquist = self.sampling_rate / 2
-        fmax = nyquist if self.fmax is None else self.fmax
-        wanted = {
-            "sampling_rate": (self.sampling_rate > 0, "a rate above 0 Hz"),
-            "n_fft": (self.n_fft >= 2, "at least 2 samples"),
-            "hop_length": (self.hop_length >= 1, "at least 1 sample"),
-            "win_length": (
-                self.win_length is None or 1 <= self.win_length <= self.n_fft,
-                f"None, or 1 to n_fft={self.n_fft} samples",
-            ),
-            "pad_mode": (self.pad_mode in _PAD_MODES, f"one of {_PAD_MODES}"),
-            "num_mel_bins": (self.num_mel_bins >= 1, "at least 1 band"),
-            "fmin": (0 <= self.fmin < fmax, f"a frequency in [0, fmax={fmax}) Hz"),
-            "fmax": (fmax <= nyquist, f"at most half the rate, {nyquist} Hz"),
-            "norm": (self.norm in _NORMS, f"one of {_NORMS}"),
-            "power": (self.power > 0, "a number above 0"),
-            "amin": (self.amin > 0, "a number above 0"),
-            "ref": (self.ref > 0, "a number above 0"),
-            "top_db": (
-                self.top_db is None or self.top_db >= 0,
-                "None, or 0 dB and up",
-            ),
-            "dft": (self.dft in DFTS, f"one of {tuple(DFTS)}"),
-            "align": (self.align in _ALIGNS, f"one of {_ALIGNS}"),
-            "scale": (self.scale > 0, "a number above 0"),
-            "pre_emphasis": (0 <= self.pre_emphasis < 1, "a number in [0, 1)"),
-            "triangles": (
-                self.triangles in filters.TRIANGLES,
-                f"one of {filters.TRIANGLES}",
-            ),
-            "log": (self.log in _LOGS, f"one of {tuple(_LOGS)}"),
-            "log_offset": (self.log_offset >= 0, "0 or more"),
-            "frames_at_once": (
-                self.frames_at_once is None or self.frames_at_once >= 1,
-                "None, or at least 1 frame",
-            ),
-        }
-        for name, (holds, what) in wanted.items():
-            if not holds:
-                raise ValueError(
-                    f"`{name}` wants {what}. Received: {name}={getattr(self, name)!r}"
-                )
-
     def call(self, wave, lengths=None):
         if len(wave.shape) != 2:
             raise ValueError(
@@ -256,6 +207,11 @@ class LogMel(keras.layers.Layer):
         wave = ops.cast(wave, "float32")
         if lengths is not None:
             lengths = ops.cast(lengths, "int32")
+        if self.clips_at_once is None:
+            return self._of_clips(wave, lengths)
+        return framing.by_clips(self._of_clips, wave, lengths, self.clips_at_once)
+
+    def _of_clips(self, wave, lengths):
         samples = ops.shape(wave)[1]
         if not self.center:
             wave = framing.at_least(wave, self.frame_length)
@@ -274,7 +230,7 @@ class LogMel(keras.layers.Layer):
 
     def _unit(self):
         """What natural logarithms are multiplied by, and what `ref` is then."""
-        scale = _LOGS[self.log]
+        scale = LOGS[self.log]
         return scale, scale * np.log(max(self.amin, self.ref))
 
     def _whole(self, wave, lengths):
@@ -283,7 +239,7 @@ class LogMel(keras.layers.Layer):
         if self.center:
             wave = framing.pad_center(wave, lengths, self.n_fft, self.pad_mode)
         # two dimensions up to the end: the FFT and the products are faster so
-        frames, count = framing.frame(wave, self.frame_length, self.hop_length)
+        frames, count = self._frames(wave)
         return ops.reshape(self._levels(frames), (-1, count, self.num_mel_bins))
 
     def _in_pieces(self, wave, lengths):
@@ -297,7 +253,7 @@ class LogMel(keras.layers.Layer):
         def piece(first):
             place = first * self.hop_length - start + np.arange(samples, dtype="int32")
             part = framing.samples_at(wave, lengths, place, pad_mode)
-            frames, _ = framing.frame(part, self.frame_length, self.hop_length)
+            frames, _ = self._frames(part)
             return ops.reshape(self._levels(frames), (-1, size, self.num_mel_bins))
 
         levels = ops.map(piece, ops.arange(pieces, dtype="int32") * size)
@@ -305,9 +261,22 @@ class LogMel(keras.layers.Layer):
         levels = ops.reshape(levels, (-1, pieces * size, self.num_mel_bins))
         return framing.first(levels, count)
 
+    def _frames(self, wave):
+        """Windowed frames `(n, n_fft)`, and how many each clip has."""
+        wave = ops.cast(wave, self._precision)
+        low, high = 0, self.frame_length
+        conditioned = self.remove_dc or self.pre_emphasis
+        window = None if conditioned else self._window[:high]
+        frames, count = framing.frame(wave, high, self.hop_length, window)
+        if conditioned:
+            low, high = self._window_ends
+            frames = self._conditioned(frames[:, low:high]) * self._window[low:high]
+        if high - low < self.n_fft:
+            frames = ops.pad(frames, [[0, 0], [low, self.n_fft - high]])
+        return frames, count
+
     def _levels(self, frames):
-        """Natural logarithms of the mel bands of frames `(n, frame_length)`."""
-        frames = self._windowed(ops.cast(frames, self._precision))
+        """Natural logarithms of the mel bands of windowed frames `(n, n_fft)`."""
         spectrum = ops.cast(self._spectrum.power(frames), "float32")
         if self.power != 2:
             # the root of 0 has no gradient
@@ -316,16 +285,6 @@ class LogMel(keras.layers.Layer):
         if self.log_offset:
             mel = mel + self.log_offset
         return ops.log(ops.maximum(mel, self.amin))
-
-    def _windowed(self, frames):
-        low, high = 0, self.frame_length
-        if self.remove_dc or self.pre_emphasis:
-            low, high = self._window_ends
-            frames = self._conditioned(frames[:, low:high])
-        frames = frames * self._window[low:high]
-        if high - low == self.n_fft:
-            return frames
-        return ops.pad(frames, [[0, 0], [low, self.n_fft - high]])
 
     def _conditioned(self, frames):
         """Frames without their mean and with their treble raised, each by itself."""
@@ -342,7 +301,7 @@ class LogMel(keras.layers.Layer):
             place = ops.arange(ops.shape(peak)[1], dtype="int32")
             valid = place[None] < self.frame_count(lengths)[:, None]
             peak = ops.where(valid, peak, -1e30)
-        floor = ops.max(peak, axis=1) - self.top_db / _LOGS["db"]
+        floor = ops.max(peak, axis=1) - self.top_db / LOGS["db"]
         return ops.maximum(levels, floor[:, None, None])
 
     @property
@@ -388,4 +347,5 @@ class LogMel(keras.layers.Layer):
             "log": self.log,
             "log_offset": self.log_offset,
             "frames_at_once": self.frames_at_once,
+            "clips_at_once": self.clips_at_once,
         }
