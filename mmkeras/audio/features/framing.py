@@ -3,9 +3,15 @@
 Arithmetic on lengths works on integers (a known length) and on tensors alike.
 """
 
+import math
 from numbers import Integral
 
+import numpy as np
 from keras import ops
+
+#: Below this gcd of frame and hop, rows are so small that slices beat a gather: by 4 %
+#: in a graph, by 40 % under XLA (400 / 160).
+_SMALLEST_ROW = 256
 
 
 def frame_count(samples, n_fft, hop_length, center=True):
@@ -123,6 +129,8 @@ def by_clips(function, wave, lengths, size):
         size: Integer, clips at a time.
     """
     batch = ops.shape(wave)[0]
+    if isinstance(batch, Integral):
+        size = max(min(size, batch), 1)
     pieces = _max((batch + size - 1) // size, 1)
     missing = pieces * size - batch
     parts = [ops.pad(wave, [[0, missing], [0, 0]])]
@@ -138,25 +146,35 @@ def by_clips(function, wave, lengths, size):
     return ops.reshape(found, (pieces * size, shape[2], shape[3]))[:batch]
 
 
-def frame(wave, length, hop, window=None):
-    """Overlapping frames of a waveform: rows of one hop, put side by side.
+def frame(wave, length, hop, slices=False):
+    """Overlapping frames of a waveform.
 
     Args:
         wave: float tensor `(batch, samples)`.
         length: Integer, samples of a frame.
         hop: Integer, samples from one frame to the next.
-        window: optional array `(length,)` that each frame is multiplied by.
+        slices: whether to put slices side by side in place of gathering rows.
 
     Returns:
         float tensor `(batch * frames, length)` and the number of frames.
     """
     count = 1 + (ops.shape(wave)[1] - length) // hop
+    row = math.gcd(length, hop)
+    if slices or row < _SMALLEST_ROW:
+        return _frame_by_slices(wave, length, hop, count), count
+    rows, step = length // row, hop // row
+    total = (count - 1) * step + rows
+    wave = ops.reshape(wave[:, : total * row], (-1, total, row))
+    first = ops.arange(count, dtype="int32") * step
+    index = first[:, None] + np.arange(rows, dtype="int32")[None]
+    return ops.reshape(ops.take(wave, index, axis=1), (-1, length)), count
+
+
+def _frame_by_slices(wave, length, hop, count):
+    """Rows of one hop, put side by side: for lengths with no large common divisor."""
     rows = -(-length // hop)
     total = count + rows - 1
     wave = ops.pad(wave, [[0, 0], [0, max(rows * hop - length, 0)]])
     wave = ops.reshape(wave[:, : total * hop], (-1, total, hop))
     pieces = [wave[:, i : i + count, : min(hop, length - i * hop)] for i in range(rows)]
-    if window is not None:  # before they are joined: XLA makes one pass of both
-        parts = [window[i * hop : (i + 1) * hop] for i in range(rows)]
-        pieces = [x * part for x, part in zip(pieces, parts, strict=True)]
-    return ops.reshape(ops.concatenate(pieces, axis=-1), (-1, length)), count
+    return ops.reshape(ops.concatenate(pieces, axis=-1), (-1, length))
