@@ -29,13 +29,12 @@ had mm.transfer's one-kernel AdamW: torch 0.98 (fused 0.90), and base, 3 rounds:
 import argparse
 import json
 import os
-import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 
 import numpy as np
+import turns
 
 BATCH, LENGTH, RATE = 32, 64, 1e-5
 MINILM = Path(__file__).parent.parent / ".cache" / "minilm"
@@ -212,70 +211,6 @@ def torch(folder, data):
 WORKERS = {"ours": ours, "ours, XLA": ours_xla, "torch": torch, "keras_hub": keras_hub}
 
 
-def work(name, folder, threads):
-    """A worker: a line of JSON in (call, repeats), one out (seconds), until the end."""
-    pipe, sys.stdout = sys.stdout, sys.stderr  # what libraries print goes elsewhere
-    if name != "torch":
-        import tensorflow as tf
-
-        tf.config.threading.set_intra_op_parallelism_threads(threads)
-        tf.config.threading.set_inter_op_parallelism_threads(threads)
-    data = np.load(Path(folder) / "data.npz")
-    versions, calls = WORKERS[name](folder, data)
-    feature = calls["forward"]()
-    for function in calls.values():
-        function(), function()
-    np.save(Path(folder) / f"{name}.npy", feature)
-    print(json.dumps([versions, list(calls)]), file=pipe, flush=True)
-    for line in sys.stdin:
-        what, repeats = json.loads(line)
-        start = time.perf_counter(), time.process_time()
-        for _ in range(repeats):
-            calls[what]()
-        spent = time.perf_counter() - start[0], time.process_time() - start[1]
-        print(json.dumps([x / repeats for x in spent]), file=pipe, flush=True)
-
-
-# ---- the parent
-
-
-class Worker:
-    """A library in a process of its own, spoken to over a pipe."""
-
-    def __init__(self, name, python, folder, threads):
-        environment = {**os.environ, "TF_CPP_MIN_LOG_LEVEL": "3"}
-        environment["KERAS_BACKEND"] = "tensorflow"
-        for kind in ("OMP", "MKL", "OPENBLAS"):
-            environment[f"{kind}_NUM_THREADS"] = str(threads)
-        self.log = Path(folder) / f"{name}.log"
-        arguments = ["--worker", name, "--folder", str(folder), "--threads"]
-        self.process = subprocess.Popen(
-            [python, __file__, *arguments, str(threads)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.log.open("w"),
-            env=environment,
-            text=True,
-        )
-        self.versions, self.calls = self._answer()
-
-    def seconds(self, what, repeats):
-        """Wall and CPU seconds of one call."""
-        self.process.stdin.write(json.dumps([what, repeats]) + "\n")
-        self.process.stdin.flush()
-        return self._answer()
-
-    def close(self):
-        self.process.stdin.close()
-        self.process.wait()
-
-    def _answer(self):
-        line = self.process.stdout.readline()
-        if not line:
-            raise RuntimeError(f"A worker died:\n{self.log.read_text()}")
-        return json.loads(line)
-
-
 def fill_folder(folder, shape, minilm):
     """Puts config.json, model.safetensors and data.npz there."""
     folder = Path(folder)
@@ -344,56 +279,28 @@ def compare(shape, threads, options):
         pythons |= dict.fromkeys(("torch", "keras_hub"), options.peers_python)
     with tempfile.TemporaryDirectory() as folder:
         fill_folder(folder, shape, options.minilm)
-        workers = {
-            name: Worker(name, python, folder, threads)
-            for name, python in pythons.items()
-        }
+        workers, lines, seconds = turns.rounds(
+            __file__, pythons, folder, threads, options
+        )
         features = {x: np.load(Path(folder) / f"{x}.npy") for x in workers}
-        lines = [(name, what) for name in workers for what in workers[name].calls]
-        rounds = [
-            [workers[name].seconds(what, options.repeats) for name, what in lines]
-            for _ in range(options.rounds)
-        ]
-        for worker in workers.values():
-            worker.close()
     print(
         f"\n{shape}, {BATCH} x {LENGTH}, {threads} thread(s), {options.rounds} rounds"
     )
     for name, worker in workers.items():
         apart = np.abs(features[name] - features["ours"]).max()
         print(f"  {name}: {worker.versions}; features {apart:.0e} from ours")
-    report(lines, np.array(rounds))
-
-
-def report(lines, seconds):
-    """`seconds`: (rounds, lines, wall and CPU)."""
-    print(
-        f"  {'':24s} {'wall ms':>8s} {'CPU ms':>8s}  "
-        f"{'wall ratio (range)':21s}  CPU ratio (range)"
-    )
-    for i, (name, what) in enumerate(lines):
-        ratio = seconds[:, i] / seconds[:, lines.index(("ours", what.split(",")[0]))]
-        cells = [
-            f"{np.median(x):5.2f} ({x.min():.2f} to {x.max():.2f})" for x in ratio.T
-        ]
-        wall, cpu = 1e3 * np.median(seconds[:, i], axis=0)
-        print(f"  {name + ', ' + what:24s} {wall:8.0f} {cpu:8.0f}  {'  '.join(cells)}")
+    turns.report(lines, seconds)
 
 
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--peers-python")
-    parser.add_argument("--rounds", type=int, default=7)
-    parser.add_argument("--repeats", type=int, default=1, help="calls a round")
-    parser.add_argument("--threads", type=int, nargs="+", default=[1, 2])
+    turns.add_options(parser, rounds=7)
     parser.add_argument("--shapes", nargs="+", default=["minilm", "base"])
     parser.add_argument("--minilm", default=MINILM, help="the checkpoint's folder")
     parser.add_argument("--xla", action="store_true", help="ours with jit_compile too")
-    parser.add_argument("--worker", choices=list(WORKERS), help=argparse.SUPPRESS)
-    parser.add_argument("--folder", help=argparse.SUPPRESS)
     options = parser.parse_args()
     if options.worker:
-        work(options.worker, options.folder, options.threads[0])
+        turns.work(WORKERS, options.worker, options.folder, options.threads[0])
         return
     for shape in options.shapes:
         for threads in options.threads:
