@@ -2,7 +2,7 @@
 
 What a benchmark brings is WORKERS, name -> function (folder, data) that gives the
 versions as text and a dict, name of a call -> function without arguments. `data` is
-the folder's data.npz. The call "forward" gives an array, which is kept as name.npy.
+the folder's data.npz. If a call "forward" is there, its array is kept as name.npy.
 """
 
 import argparse
@@ -28,10 +28,10 @@ def work(workers, name, folder, threads):
         tf.config.threading.set_inter_op_parallelism_threads(threads)
     data = np.load(Path(folder) / "data.npz")
     versions, calls = workers[name](folder, data)
-    feature = calls["forward"]()
+    if "forward" in calls:
+        np.save(Path(folder) / f"{name}.npy", calls["forward"]())
     for function in calls.values():
         function(), function()
-    np.save(Path(folder) / f"{name}.npy", feature)
     print(json.dumps([versions, list(calls)]), file=pipe, flush=True)
     for line in sys.stdin:
         what, repeats = json.loads(line)

@@ -107,6 +107,7 @@ def parser():
     )
     _trust(export)
     export.set_defaults(run=_export)
+    _shard_parser(commands)
     table = commands.add_parser("encoders", help="every encoder and when to choose it")
     table.add_argument("--kind", choices=("image", "text", "audio"))
     table.set_defaults(run=_encoders)
@@ -155,6 +156,22 @@ def _train_parser(commands):
         "--resume", action="store_true", help="go on with a run that was stopped"
     )
     train.set_defaults(run=_train)
+
+
+def _shard_parser(commands):
+    shard = commands.add_parser("shard", help="write a table and its files as TFRecord")
+    shard.add_argument("table", metavar="TABLE")
+    shard.add_argument("--out", required=True, help="folder of the shards, or a URL")
+    shard.add_argument(
+        "--files",
+        action="append",
+        metavar="COLUMN",
+        help="column of files; default: told from the cells",
+    )
+    shard.add_argument("--split", help="column: each part gets shards of its own")
+    shard.add_argument("--rows", type=_positive, default=1000, help="rows in a shard")
+    shard.add_argument("--on-bad-row", default="raise")
+    shard.set_defaults(run=_shard)
 
 
 def _recipe(arguments):
@@ -256,6 +273,23 @@ def _export(arguments, command):
         arguments.to,
         arguments.quantize,
         arguments.data,
+    )
+    _print(report)
+
+
+def _shard(arguments, command):
+    _quiet()
+    from mmkeras.run.progress import Progress
+    from mmkeras.run.shard import shard
+
+    report = shard(
+        arguments.table,
+        arguments.out,
+        Progress(),
+        files=arguments.files,
+        split=arguments.split,
+        rows=arguments.rows,
+        on_bad_row=arguments.on_bad_row,
     )
     _print(report)
 

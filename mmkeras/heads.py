@@ -10,6 +10,13 @@ import keras
 from keras import ops
 
 from mmkeras.dropout import Dropout
+from mmkeras.head_metrics import (
+    AreaUnderCurve,
+    ClassAccuracy,
+    LabelAccuracy,
+    MacroF1,
+    is_dense,
+)
 
 KINDS = ("single", "multi", "number")
 
@@ -32,17 +39,27 @@ class Named:
         return ops.sigmoid(outputs) if self.kind == "multi" else outputs
 
     def decode(self, outputs, threshold=0.5):
-        """Outputs as one dict a row: the class(es) and the score of each name."""
+        """Outputs as one dict a row: the class(es) and the score of each name.
+
+        Args:
+            outputs: array `(batch, len(classes))`, as the layer gives.
+            threshold: Float, or a list of one a class, the score from which a class of
+                kind "multi" is chosen.
+        """
         scores = ops.convert_to_numpy(
             self.probabilities(ops.convert_to_tensor(outputs))
         )
+        limits = threshold
+        if not isinstance(threshold, list | tuple):
+            limits = [threshold] * len(self.classes)
         rows = []
         for row in scores:
             named = {name: float(x) for name, x in zip(self.classes, row, strict=True)}
             if self.kind == "single":
                 named = {"class": self.classes[int(row.argmax())], **named}
             elif self.kind == "multi":
-                chosen = [n for n, x in named.items() if x >= threshold]
+                pairs = zip(named.items(), limits, strict=True)
+                chosen = [n for (n, x), limit in pairs if x >= limit]
                 named = {"class": "|".join(chosen), **named}
             rows.append(named)
         return rows
@@ -133,70 +150,35 @@ class Outputs(Named, keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("mmkeras")
-class MacroF1(keras.metrics.F1Score):
-    """Unweighted mean of the classes' F1, from integer labels or multi-hot rows.
+class ClassCrossentropy(keras.losses.SparseCategoricalCrossentropy):
+    """Cross-entropy of logits; labels are class ids, or shares of the classes.
 
-    The winner is the largest output; with `threshold`, every output whose sigmoid
-    reaches it.
+    -sum_c y_c log softmax(z)_c; an id is y = 1 for its class. Shares come from
+    `mmkeras.data.mix`.
 
-    Args:
-        num_classes: Integer.
-        threshold: None for single labels, or a probability for multilabel rows.
-    """
-
-    def __init__(self, num_classes, threshold=None, name="macro_f1", dtype=None):
-        super().__init__("macro", threshold=threshold, name=name, dtype=dtype)
-        self.num_classes = num_classes
-
-    def update_state(self, y_true, y_pred, sample_weight=None):
-        if self.threshold is None:
-            y_true = ops.one_hot(_flat(y_true), self.num_classes)
-        else:
-            y_pred = ops.sigmoid(y_pred)
-        return super().update_state(y_true, y_pred, sample_weight)
-
-    def get_config(self):
-        return {
-            "num_classes": self.num_classes,
-            "threshold": self.threshold,
-            "name": self.name,
-            "dtype": self.dtype,
-        }
-
-
-@keras.saving.register_keras_serializable("mmkeras")
-class AreaUnderCurve(keras.metrics.AUC):
-    """AUC-ROC, one class against the rest, mean over classes, from logits.
-
-    Keras' approximation with 200 thresholds (about 1e-3 from the exact value).
+    Example:
+    >>> loss = mmkeras.heads.ClassCrossentropy()
+    >>> round(float(loss(np.array([[0.5, 0.5]]), np.array([[0.0, 0.0]]))), 4)  # log 2
+    0.6931
 
     Args:
-        num_classes: Integer.
-        sparse: True for integer labels (softmax), False for multi-hot rows (sigmoid).
+        **kwargs: those of `keras.losses.SparseCategoricalCrossentropy`.
+
+    Call arguments:
+        y_true: integers `(batch,)` or `(batch, 1)`, or floats `(batch, classes)`.
+        y_pred: logits `(batch, classes)`, two classes or more.
     """
 
-    def __init__(self, num_classes, sparse=True, name="auc_roc", dtype=None):
-        super().__init__(
-            multi_label=True, num_labels=num_classes, name=name, dtype=dtype
+    def __init__(self, from_logits=True, **kwargs):
+        super().__init__(from_logits=from_logits, **kwargs)
+
+    def call(self, y_true, y_pred):
+        if not is_dense(y_true, y_pred.shape[-1]):
+            return super().call(y_true, y_pred)
+        y_true = ops.cast(y_true, y_pred.dtype)
+        return keras.losses.categorical_crossentropy(
+            y_true, y_pred, from_logits=self.from_logits
         )
-        self.num_classes = num_classes
-        self.sparse = sparse
-
-    def update_state(self, y_true, y_pred, sample_weight=None):
-        if self.sparse:
-            y_true = ops.one_hot(_flat(y_true), self.num_classes)
-            y_pred = ops.softmax(y_pred, axis=-1)
-        else:
-            y_pred = ops.sigmoid(y_pred)
-        return super().update_state(y_true, y_pred, sample_weight)
-
-    def get_config(self):
-        return {
-            "num_classes": self.num_classes,
-            "sparse": self.sparse,
-            "name": self.name,
-            "dtype": self.dtype,
-        }
 
 
 def _checked(classes, kind):
@@ -213,10 +195,6 @@ def _checked(classes, kind):
             f"Classification wants two or more classes. Received: {classes}"
         )
     return classes
-
-
-def _flat(labels):
-    return ops.reshape(ops.cast(labels, "int32"), (-1,))
 
 
 def _names(classes):
@@ -243,7 +221,8 @@ def classification(classes, dropout=0.0, dense=True):
     ['accuracy', 'macro_f1', 'auc_roc']
 
     Args:
-        classes: list of class names, or their number. Labels are the class's index.
+        classes: list of class names, or their number. Labels are the class's index,
+            or rows `(batch, classes)` of its shares, as `mmkeras.data.mix` makes them.
         dropout: Float in [0, 1), share of the fused features that training drops.
         dense: False where the fusion's outputs are the logits already (late fusion).
 
@@ -252,11 +231,11 @@ def classification(classes, dropout=0.0, dense=True):
     """
     layer = _layer(classes, "single", dropout, dense)
     metrics = [
-        keras.metrics.SparseCategoricalAccuracy(name="accuracy"),
+        ClassAccuracy(name="accuracy"),
         MacroF1(layer.units),
         AreaUnderCurve(layer.units),
     ]
-    return Head(layer, keras.losses.SparseCategoricalCrossentropy(True), metrics)
+    return Head(layer, ClassCrossentropy(), metrics)
 
 
 def multilabel(classes, dropout=0.0, dense=True, positive_weight=None):
@@ -272,7 +251,7 @@ def multilabel(classes, dropout=0.0, dense=True, positive_weight=None):
     """
     layer = _layer(classes, "multi", dropout, dense)
     metrics = [
-        keras.metrics.BinaryAccuracy(name="accuracy", threshold=0.0),
+        LabelAccuracy(),
         MacroF1(layer.units, threshold=0.5),
         AreaUnderCurve(layer.units, sparse=False),
     ]

@@ -63,6 +63,38 @@ def test_regression_scores_equal_scikit_learn():
     )
 
 
+def test_shares_of_classes_are_labels_too():
+    """Mixed rows: the loss is linear in the labels, and the largest share counts."""
+    labels, logits = outputs()
+    one_hot = np.eye(4, dtype="float32")[labels]
+    head, shares = heads.classification(4), 0.7 * one_hot + 0.3 * one_hot[::-1]
+    logs = np.log(softmax(logits.astype("float64"), 1))
+    wanted = -(shares * logs).sum(1).mean()
+    assert float(head.loss(shares, logits)) == pytest.approx(wanted, rel=1e-5)
+    ids = float(head.loss(labels, logits))
+    assert float(head.loss(one_hot, logits)) == pytest.approx(ids, rel=1e-6)
+    assert float(head.loss(labels[:, None], logits)) == pytest.approx(ids, rel=1e-6)
+    found = scores(heads.classification(4), labels, logits)
+    assert scores(heads.classification(4), shares, logits) == found
+    for part in (head.loss, *head.metrics):
+        config = keras.saving.serialize_keras_object(part)
+        again = keras.saving.deserialize_keras_object(config)
+        assert type(again) is type(part) and again.get_config() == part.get_config()
+
+
+def test_shares_of_several_labels_count_from_a_half():
+    rng = np.random.default_rng(1)
+    labels = rng.integers(0, 2, (300, 3)).astype("float32")
+    logits = (rng.normal(size=(300, 3)) + labels).astype("float32")
+    shares = 0.6 * labels + 0.4 * labels[::-1]
+    whole = scores(heads.multilabel(3), labels, logits)
+    assert scores(heads.multilabel(3), shares, logits) == whole
+    loss = float(heads.multilabel(3).loss(shares, logits))
+    p = expit(logits.astype("float64"))
+    wanted = -(shares * np.log(p) + (1 - shares) * np.log(1 - p)).mean()
+    assert loss == pytest.approx(wanted, rel=1e-5)
+
+
 def test_loss_wants_logits():
     labels, logits = outputs()
     loss = float(heads.classification(4).loss(labels, logits))
@@ -113,3 +145,16 @@ def test_wrong_arguments(classes, kind, message):
 def test_plain_dense_has_no_contract():
     model = keras.Sequential([keras.Input((2,)), keras.layers.Dense(2)])
     assert heads.output_contract(model) is None
+
+
+def test_the_likelihood_that_balances_modalities_takes_shares():
+    from mmkeras.balance.parts import log_likelihood
+
+    labels, logits = outputs()
+    one_hot = np.eye(4, dtype="float32")[labels]
+    shares = 0.7 * one_hot + 0.3 * one_hot[::-1]
+    wanted = (shares * np.log(softmax(logits.astype("float64"), 1))).sum(1)
+    found = log_likelihood("single", logits, shares)
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    ids = log_likelihood("single", logits, labels)
+    np.testing.assert_array_equal(log_likelihood("single", logits, one_hot), ids)

@@ -3,7 +3,7 @@
 import keras
 from keras import ops
 
-from mmkeras.audio.augment import Augmentation
+from mmkeras.augmentation import Augmentation
 
 _COUNTS = ("time_masks", "frequency_masks", "time_width", "frequency_width")
 

@@ -12,6 +12,7 @@ from keras import ops
 
 from mmkeras import replicas
 from mmkeras.fusion.base import Fusion
+from mmkeras.head_metrics import is_dense
 
 
 class Parts(NamedTuple):
@@ -186,9 +187,12 @@ def log_likelihood(kind, logits, label):
         sign = 2.0 * ops.cast(label, "float32") - 1.0
         value = ops.mean(ops.log_sigmoid(sign * logits), axis=-1)
     else:
-        truth = ops.one_hot(ops.reshape(label, (-1,)), logits.shape[-1])
+        if is_dense(label, logits.shape[-1]):  # shares of the classes, of mixed rows
+            truth = ops.cast(label, "float32")
+        else:
+            truth = ops.one_hot(ops.reshape(label, (-1,)), logits.shape[-1])
         # a sum of 0 * -inf would be NaN: pick by `where`
-        chosen = ops.where(truth > 0, ops.log_softmax(logits, axis=-1), 0.0)
+        chosen = ops.where(truth > 0, truth * ops.log_softmax(logits, axis=-1), 0.0)
         value = ops.sum(chosen, axis=-1)
     return ops.maximum(value, -18.420680744)
 

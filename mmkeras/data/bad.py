@@ -34,13 +34,14 @@ class BadRows:
         policy: "raise" or "absent".
         found: list to append each `BadRow` to, or None.
         index: the table's index, for the rows' labels.
+        reader: the function that reads the cells, for messages.
 
     Raises:
         ValueError: an unknown policy.
         TypeError: `found` is not a list.
     """
 
-    def __init__(self, policy, found, index):
+    def __init__(self, policy, found, index, reader="from_table"):
         if policy not in POLICIES:
             raise ValueError(
                 f"`on_bad_row` wants one of {POLICIES}. Received: {policy!r}"
@@ -49,14 +50,14 @@ class BadRows:
             raise TypeError(f"`bad_rows` wants a list. Received: {found!r}")
         self.policy = policy
         self.found = [] if found is None else found
-        self.index = index
+        self.index, self.reader = index, reader
         self._seen = set(map(str, self.found))
         self._lock = threading.Lock()
 
     def row(self, row, column, path, reason):
         """The `BadRow` of a cell."""
         if path:
-            path = repr(path) if isinstance(path, str) else f"({len(path)} bytes)"
+            path = f"({len(path)} bytes)" if isinstance(path, bytes) else _quoted(path)
         return BadRow(int(row), column, path, reason, _label(self.index, row))
 
     def up_front(self, bad, root):
@@ -65,12 +66,12 @@ class BadRows:
             return
         if self.policy == "raise":
             raise ValueError(
-                f"`from_table` found {len(bad)} cell(s) that cannot be read:\n"
+                f"`{self.reader}` found {len(bad)} cell(s) that cannot be read:\n"
                 f"{listing(bad)}\n"
                 f"Paths are relative to {str(root)!r}: mend the table or `root`, or "
                 f'pass on_bad_row="absent" to take such cells as missing.'
             )
-        self._note(bad)
+        self.note(bad)
         _log.warning(
             "%d cell(s) cannot be read and are taken as absent:\n%s",
             len(bad),
@@ -81,13 +82,13 @@ class BadRows:
         """Takes a cell that did not decode: an error, or a note the first time."""
         if self.policy == "raise":
             raise ValueError(
-                f"`from_table` cannot read {bad} [wanted: {wanted}]. Mend the file, "
+                f"`{self.reader}` cannot read {bad} [wanted: {wanted}]. Mend the file, "
                 f'drop the row, or pass on_bad_row="absent".'
             ) from None
-        if self._note([bad]) and len(self._seen) <= _SHOWN:
+        if self.note([bad]) and len(self._seen) <= _SHOWN:
             _log.warning("taken as absent: %s", bad)
 
-    def _note(self, bad):
+    def note(self, bad):
         """Appends what is not yet listed: one note a cell, however many epochs."""
         with self._lock:
             new = [x for x in bad if str(x) not in self._seen]
@@ -118,6 +119,11 @@ def rows_text(rows, index):
     named = ", ".join(row_text(int(i), _label(index, i)) for i in rows[:_SHOWN])
     more = ", ..." if len(rows) > _SHOWN else ""
     return f"{named}{more} ({len(rows)} in all)"
+
+
+def _quoted(path):
+    """A path in quotes; a place in a shard as it says itself."""
+    return repr(path) if isinstance(path, str) else str(path)
 
 
 def _label(index, row):

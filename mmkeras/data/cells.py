@@ -164,7 +164,8 @@ class RowReader:
 
     Args:
         contracts: dict, modality -> contract.
-        cells: dict, modality -> list of paths, strings or bytes; None or "" is absent.
+        cells: dict, modality -> sequence of paths, strings, bytes or `places.Place`s;
+            None or "" is absent.
         columns: dict, modality -> column, for messages.
         bad: `BadRows`.
         clips: optional dict, modality -> `clips.Clips`, its decoded clips on disk.
@@ -239,7 +240,10 @@ class RowReader:
         try:
             if clips and place is None:  # it could not be read: that tells why
                 place = clips.hashes.locate(cell)
-            found = self.read[name](place[1] if place else cell)
+            held = place[1] if place else cell
+            if not isinstance(held, str | bytes):
+                held = held.read()  # it lies in a shard
+            found = self.read[name](held)
             if tuple(np.shape(found)) != tuple(contract.tensor_shape):
                 raise TypeError(
                     f"`read_cell` gave shape {np.shape(found)}, not "

@@ -118,25 +118,44 @@ def from_table(
     extras = extras_of(frame, model, label, classes, sample_weight, class_weight)
     bad = BadRows(on_bad_row, bad_rows, frame.index)
     root = os.fspath(root or frame.attrs.get("root") or ".")
-    texts, singles, found = {}, {}, []
+    found, problems = {}, []
     for name, contract in contracts.items():
-        read, problems = cells.of(frame, columns[name], contract, root, bad)
+        found[name], wrong = cells.of(frame, columns[name], contract, root, bad)
+        problems += wrong
+    bad.up_front(problems, root)
+    numbers = row_numbers(len(frame), shuffle, seed, rows, resume, batch_size, worker)
+    if batch_size and drop_remainder:
+        numbers = numbers.take(len(numbers) // batch_size * batch_size)
+    reading = (contracts, found, columns, bad)
+    return elements(numbers, *reading, extras, batch_size, audio_cache)
+
+
+def elements(
+    numbers, contracts, found, columns, bad, extras, batch_size, audio_cache=None
+):
+    """Row numbers to elements: inputs from the cells, and what stands behind them.
+
+    Args:
+        numbers: dataset of row numbers, of known cardinality.
+        contracts: dict, modality -> contract.
+        found: dict, modality -> its cells, row by row; see `cells.of`.
+        columns: dict, modality -> column, for messages.
+        bad: `BadRows`.
+        extras: tuple of arrays; see `extras_of`.
+        batch_size: Integer, or None for single rows.
+        audio_cache: optional folder for decoded clips.
+    """
+    texts, singles = {}, {}
+    for name, contract in contracts.items():
         # any string is a text, and lines of columns are sound; others may not decode:
         # read those one by one
         sure = contract.columns or (contract.cell, contract.kind) == ("value", "text")
-        (texts if sure else singles)[name] = read
-        found += problems
-    bad.up_front(found, root)
-
-    contracts_read = {name: contracts[name] for name in singles}
-    kept = {} if audio_cache is None else clips.of(contracts_read, audio_cache)
-    numbers = row_numbers(len(frame), shuffle, seed, rows, resume, batch_size, worker)
+        (texts if sure else singles)[name] = found[name]
+    read = {name: contracts[name] for name in singles}
+    kept = {} if audio_cache is None else clips.of(read, audio_cache)
     count = max(int(numbers.cardinality()), 1)
-    reader = cells.RowReader(contracts_read, singles, columns, bad, kept, count)
-    if batch_size and drop_remainder:
-        numbers = numbers.take(int(numbers.cardinality()) // batch_size * batch_size)
-    dataset = _read(numbers, contracts, texts, reader, extras, batch_size)
-    return dataset.prefetch(-1)
+    reader = cells.RowReader(read, singles, columns, bad, kept, count)
+    return _read(numbers, contracts, texts, reader, extras, batch_size).prefetch(-1)
 
 
 def order(rows, seed, epoch):
@@ -172,9 +191,18 @@ def extras_of(frame, model, label, classes, sample_weight, class_weight=None):
 
 
 def row_numbers(
-    count, shuffle, seed, chosen=None, resume=None, batch_size=None, worker=None
+    count,
+    shuffle,
+    seed,
+    chosen=None,
+    resume=None,
+    batch_size=None,
+    worker=None,
+    permutation=order,
 ):
     """Row numbers as a dataset: the chosen ones, all in order, or shuffled anew.
+
+    `permutation` is what gives a shuffled pass its order; see `order`.
 
     -1 stands for the rows of steps that are done, with `resume`, and for those of the
     other workers, with `worker`.
@@ -194,7 +222,7 @@ def row_numbers(
 
     def draw(_):
         epoch = next(passes) if resume is None else resume.epoch
-        numbers = order(count, seed, epoch) if shuffle else plain.copy()
+        numbers = permutation(count, seed, epoch) if shuffle else plain.copy()
         if resume is not None:
             numbers[: resume.skipped_steps * batch_size] = -1
         if others is not None:
@@ -232,18 +260,7 @@ def _read(rows, contracts, texts, reader, extras, batch_size):
     """Row numbers to elements: strings by the chunk, files by the batch or the row."""
     import tensorflow as tf
 
-    strings = {name: tf.constant(x, tf.string) for name, x in texts.items()}
-    extras = tf.nest.map_structure(tf.constant, extras)
-
-    def read_strings(numbers):
-        inputs, there = {}, tf.maximum(numbers, 0)  # -1 is not to be read
-        for name, column in strings.items():
-            raw = tf.gather(column, there)
-            inputs[name] = contracts[name].read(raw)
-            inputs[f"{name}_present"] = contracts[name].presence(raw)
-        behind = tf.nest.map_structure(lambda x: tf.gather(x, there), extras)
-        return numbers, inputs, behind
-
+    read_strings = strings_reader(contracts, texts, extras)
     dtypes = [
         dtype
         for contract in reader.contracts.values()
@@ -272,3 +289,28 @@ def _read(rows, contracts, texts, reader, extras, batch_size):
         tf.data.experimental.assert_cardinality(int(rows.cardinality()))
     )
     return dataset.map(read_row, -1)
+
+
+def strings_reader(contracts, texts, extras):
+    """A function of row numbers: they, the inputs that are strings, and the extras.
+
+    Args:
+        contracts: dict, modality -> contract.
+        texts: dict, modality -> list of strings, "" where absent.
+        extras: tuple of arrays; see `extras_of`.
+    """
+    import tensorflow as tf
+
+    strings = {name: tf.constant(x, tf.string) for name, x in texts.items()}
+    extras = tf.nest.map_structure(tf.constant, extras)
+
+    def read_strings(numbers):
+        inputs, there = {}, tf.maximum(numbers, 0)  # -1 is not to be read
+        for name, column in strings.items():
+            raw = tf.gather(column, there)
+            inputs[name] = contracts[name].read(raw)
+            inputs[f"{name}_present"] = contracts[name].presence(raw)
+        behind = tf.nest.map_structure(lambda x: tf.gather(x, there), extras)
+        return numbers, inputs, behind
+
+    return read_strings

@@ -16,7 +16,7 @@ def read_table(path):
 
     Words such as "NA" or "None" stay words: only an empty cell is missing. A column
     becomes numbers where every cell is a number without leading zeros ("007" stays).
-    The table's folder is kept in `table.attrs["root"]`.
+    The table's folder is kept in `table.attrs["root"]`, its path in "path".
 
     Args:
         path: path of a .csv, .tsv, .parquet (wants pyarrow) or .jsonl file; local, or
@@ -32,6 +32,11 @@ def read_table(path):
     """
     path = os.fspath(path)
     suffix = os.path.splitext(path)[1].lower()
+    if suffix not in _SUFFIXES and os.path.isfile(os.path.join(path, "shards.json")):
+        raise ValueError(
+            f"`table` wants a table. {path!r} is a folder of shards, as `mmkeras "
+            f"shard` writes it: `mmkeras.data.from_shards` reads it."
+        )
     if suffix not in _SUFFIXES and os.path.isdir(path):
         return table_from_directory(path)
     if suffix not in _SUFFIXES:
@@ -54,7 +59,7 @@ def read_table(path):
         ) from error
     if table.empty:
         raise ValueError(f"The table {path!r} has no rows.")
-    table.attrs["root"] = os.path.dirname(path) or "."
+    table.attrs.update(root=os.path.dirname(path) or ".", path=path)
     return table
 
 

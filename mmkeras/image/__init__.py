@@ -1,5 +1,6 @@
 """Pictures: the contract `Pixels` and every network of keras.applications."""
 
+from mmkeras.image.augment import PictureAugmentation, RandAugment
 from mmkeras.image.features import FeatureTokens
 from mmkeras.image.networks import (
     convnextbase,
@@ -49,7 +50,9 @@ from mmkeras.image.pixels import Pixels
 
 __all__ = [
     "FeatureTokens",
+    "PictureAugmentation",
     "Pixels",
+    "RandAugment",
     "convnextbase",
     "convnextlarge",
     "convnextsmall",

@@ -7,6 +7,7 @@ that its ImageNet weights were trained with: `encoder.get_layer("conv4_block6_ou
 import keras
 
 from mmkeras import dropout, encoders
+from mmkeras.image.augment import augmented
 from mmkeras.image.features import FeatureTokens, check_pooling
 from mmkeras.image.pixels import Pixels
 from mmkeras.image.weights import imagenet, load_weights
@@ -22,6 +23,7 @@ def network(
     pooling="mean",
     trainable=True,
     name=None,
+    augment=None,
 ):
     """A network of `keras.applications` as an encoder, by its name.
 
@@ -38,6 +40,8 @@ def network(
         pooling: "mean" or "max" over places, or None for tokens, one a place.
         trainable: Boolean, False gives a frozen encoder.
         name: name of the encoder; default: that of the network.
+        augment: optional Keras layer, or list of them, on RGB 0-255 in training alone:
+            `keras.layers.RandomFlip("horizontal")`, `mmkeras.image.RandAugment()`.
 
     Returns:
         `keras.Model` with the input "image" `(batch, height, width, 3)`, RGB 0-255. Its
@@ -46,7 +50,7 @@ def network(
 
     Raises:
         ValueError: an unknown network (the message lists near names), a size too small,
-            or weights of another network.
+            weights of another network, or a layer in `augment` that does not fit.
         OSError: the weights cannot be downloaded, or the file is not there.
     """
     row = encoders.find(application, "image")
@@ -55,7 +59,8 @@ def network(
     pixels = Pixels(size or row.size, scaling, name="pixels")
     _check_size(row, pixels.size)
     image = tensor_input(pixels, "image")
-    graph = _application(row, pixels(image), pixels.tensor_shape, weights, pooling)
+    x = pixels(augmented(image, augment))
+    graph = _application(row, x, pixels.tensor_shape, weights, pooling)
     output = graph.output
     if pooling is None:
         output = FeatureTokens(name="tokens")(output)
@@ -102,8 +107,9 @@ def _function(application):
         pooling="mean",
         trainable=True,
         name=None,
+        augment=None,
     ):
-        return network(application, size, weights, pooling, trainable, name)
+        return network(application, size, weights, pooling, trainable, name, augment)
 
     build.__name__ = build.__qualname__ = application
     build.__doc__ = f"""{row.application} as an encoder: {family.choose}.
@@ -117,6 +123,7 @@ def _function(application):
         pooling: "mean", "max", or None for tokens.
         trainable: Boolean, False gives a frozen encoder.
         name: name of the encoder.
+        augment: optional Keras layer on RGB 0-255, or list of them.
 
     Returns:
         `keras.Model`, as `mmkeras.image.network` describes it.

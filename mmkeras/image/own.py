@@ -5,6 +5,7 @@ import os
 import keras
 
 from mmkeras import dropout
+from mmkeras.image.augment import augmented
 from mmkeras.image.features import check_pooling, pool
 from mmkeras.image.pixels import Pixels
 from mmkeras.modality import tensor_input
@@ -13,7 +14,13 @@ _SIZE = (224, 224)
 
 
 def from_model(
-    model, size=None, scaling="none", pooling="mean", trainable=True, name=None
+    model,
+    size=None,
+    scaling="none",
+    pooling="mean",
+    trainable=True,
+    name=None,
+    augment=None,
 ):
     """Makes an encoder of a Keras model that takes pictures.
 
@@ -38,6 +45,7 @@ def from_model(
             vector keeps it.
         trainable: Boolean, False gives a frozen encoder.
         name: name of the encoder; default: the model's.
+        augment: optional Keras layer on RGB 0-255, or list of them, as `network`.
 
     Returns:
         `keras.Model` with the input "image" `(batch, height, width, 3)`.
@@ -53,7 +61,7 @@ def from_model(
     graph = _graph(model, size)
     pixels = Pixels(_size(graph, size), scaling, name="pixels")
     image = tensor_input(pixels, "image")
-    copy = _behind(image, pixels(image), graph)
+    copy = _behind(image, pixels(augmented(image, augment)), graph)
     encoder = keras.Model(
         image, pool(copy.outputs[0], pooling), name=name or model.name
     )

@@ -4,6 +4,9 @@ import contextlib
 import sys
 import time
 
+#: Between two lines on what is no terminal.
+_SECONDS = 30.0
+
 
 class Progress:
     """Says what is being done, how far it is and how long it takes.
@@ -35,6 +38,31 @@ class Progress:
             self.say(f"{label}: {time.perf_counter() - start:.1f} s")
 
     @contextlib.contextmanager
+    def rows(self, total, label):
+        """Gives a function that takes numbers of rows done, and shows rows a second."""
+        start, done = time.perf_counter(), 0
+        said = start
+
+        def rate():
+            seconds = time.perf_counter() - start
+            return f"{done / seconds if seconds else 0:,.0f} rows/s"
+
+        with self._bar(label, total) as advance:
+
+            def add(count):
+                nonlocal done, said
+                done += count
+                advance(rate(), count)
+                if self._plain() and time.perf_counter() - said > _SECONDS:
+                    said = time.perf_counter()
+                    self.say(f"{label}: {done:,} of {total:,} rows, {rate()}")
+
+            yield add
+        if self._plain():
+            seconds = time.perf_counter() - start
+            self.say(f"{label}: {done:,} rows, {seconds:.1f} s, {rate()}")
+
+    @contextlib.contextmanager
     def epochs(self, total):
         """A Keras callback that shows each epoch's losses and scores."""
         import keras
@@ -53,7 +81,7 @@ class Progress:
 
     @contextlib.contextmanager
     def _bar(self, label, total):
-        """Gives a function that moves the bar by one, with an optional remark."""
+        """Gives a function that moves the bar, with an optional remark."""
         if self.quiet or self._plain():
             yield _nothing
             return
@@ -72,13 +100,13 @@ class Progress:
         with Progress(*columns, console=Console(file=self.stream)) as bar:
             task = bar.add_task(label, total=total, remark="")
 
-            def advance(remark=""):
-                bar.update(task, advance=1, remark=remark)
+            def advance(remark="", by=1):
+                bar.update(task, advance=by, remark=remark)
 
             yield advance
 
 
-def _nothing(remark=""):
+def _nothing(remark="", by=1):
     pass
 
 

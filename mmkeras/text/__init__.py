@@ -1,8 +1,17 @@
 """Text: word-piece ids as the contract, BERT and small encoders behind it."""
 
+from mmkeras.text.augment import TokenMasking, WordDropout
 from mmkeras.text.bert import bert
 from mmkeras.text.light import embedding_mean, rnn
 from mmkeras.text.token_ids import TokenIds
 from mmkeras.text.vocabulary import wordpiece_vocabulary
 
-__all__ = ["TokenIds", "bert", "embedding_mean", "rnn", "wordpiece_vocabulary"]
+__all__ = [
+    "TokenIds",
+    "TokenMasking",
+    "WordDropout",
+    "bert",
+    "embedding_mean",
+    "rnn",
+    "wordpiece_vocabulary",
+]

@@ -9,6 +9,7 @@ from keras import layers
 from mmkeras import modality
 from mmkeras.dropout import Dropout
 from mmkeras.text import checkpoint as files
+from mmkeras.text.augment import augmented
 from mmkeras.text.layers import (
     AttentionValues,
     AttentionWeights,
@@ -113,6 +114,7 @@ def bert(
     weights=True,
     config=None,
     vocabulary=None,
+    augment=None,
     name="bert",
 ):
     """A BERT, DistilBERT or RoBERTa encoder: ids to features, a plain functional model.
@@ -144,6 +146,8 @@ def bert(
         weights: True for the checkpoint's, None for random ones.
         config: dict, in place of the checkpoint's config.json.
         vocabulary: sequence of tokens, in place of the checkpoint's; lower case.
+        augment: optional `WordDropout` or `TokenMasking`, or list of them; they act in
+            training alone.
         name: String.
 
     Returns:
@@ -170,7 +174,7 @@ def bert(
     else:
         contract = TokenIds(vocabulary, length, name="token_ids")
     config = _settings(config, contract)
-    model = _graph(config, contract, pooling, name)
+    model = _graph(config, contract, pooling, augment, name)
     if weights:
         kind = config["model_type"]
         names = {
@@ -227,10 +231,10 @@ def _settings(config, contract):
     return config
 
 
-def _graph(config, contract, pooling, name):
+def _graph(config, contract, pooling, augment, name):
     width = config["hidden_size"]
     inputs = modality.tensor_input(contract, "text")
-    ids = contract(inputs)
+    ids = augmented(contract(inputs), augment, contract.vocabulary)
     mask = PaddingMask(contract.padding_id, name="mask")(ids)
     bias = MaskBias(name="mask_bias")(mask)
     x = _embeddings(ids, config, contract.length)

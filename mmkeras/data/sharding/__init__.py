@@ -1,0 +1,1 @@
+"""Tables as folders of TFRecord shards, written once and read by any model."""
