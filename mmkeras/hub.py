@@ -8,6 +8,7 @@ TensorFlow alone; a URL is fetched by tensorflow_hub.
 import os
 import shutil
 import tempfile
+import warnings
 import weakref
 
 import keras
@@ -25,6 +26,7 @@ def saved_model(
     trainable=False,
     name=None,
     contract=None,
+    trust=False,
     **options,
 ):
     """An encoder around a TF2 SavedModel folder or a TF-Hub module.
@@ -45,6 +47,7 @@ def saved_model(
         name: name of the encoder; default: that of the folder.
         contract: a `ModalityInput` in place of `Pixels(size, scaling)`, for modules
             that take something else.
+        trust: True says that you trust who made the module; no warning then.
         **options: `output_key` and `signature` of `HubLayer`.
 
     Returns:
@@ -53,8 +56,17 @@ def saved_model(
     Raises:
         ValueError: no SavedModel there, a TF1 module, or one that refuses such inputs.
         OSError: the module cannot be fetched.
+
+    Warns:
+        UserWarning: a SavedModel is a program; `trust` says that it may run.
     """
     check_pooling(pooling)
+    if not trust:
+        warnings.warn(
+            f"'{handle}' is a SavedModel, a program that can read and write files when "
+            f"it runs. Load it only if you trust who made it; `trust=True` says so.",
+            stacklevel=2,
+        )
     layer = HubLayer(handle, trainable=trainable, name="module", **options)
     if contract is None:
         contract = Pixels(size, scaling, name="pixels", dtype="float32")

@@ -83,6 +83,22 @@ class ModalityInput(keras.layers.Layer):
         """
         return presence(raw)
 
+    def refusal(self, raw):
+        """Why `read_one` refuses a value, as far as that is told without raising.
+
+        The raw endpoint asks this first, since an error ends the request of a whole
+        batch. May be silent where `read_one` raises, not the other way round.
+
+        Args:
+            raw: scalar tf.string, not empty.
+
+        Returns:
+            Scalar tf.string; "" where nothing speaks against the value.
+        """
+        import tensorflow as tf
+
+        return tf.constant("")
+
     @property
     def details(self):
         """What an export's card says beside kind and shape, as a dict for JSON."""

@@ -1,4 +1,5 @@
 import importlib
+import warnings
 
 import keras
 import numpy as np
@@ -369,3 +370,11 @@ def on_replicas(tmp_path_factory):
     folder = tmp_path_factory.mktemp("replicas")
     process.run("tests.hub_on_replicas", folder)
     return folder
+
+
+def test_warns_that_a_graph_is_a_program(folder):
+    with pytest.warns(UserWarning, match="is a SavedModel, a program that can read"):
+        hub.saved_model(folder, size=SIZE)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        hub.saved_model(folder, size=SIZE, trust=True)

@@ -12,9 +12,13 @@ import typing
 
 import numpy as np
 
+from mmkeras.octets import numbers, octets
+
 _PCM, _FLOAT, _EXTENSIBLE = 1, 3, 0xFFFE
 #: A program that writes to a pipe knows no size and states one beyond this.
 _STREAMED = 0x7FFFF000
+#: Chunks that are looked through for the data: millions of empty ones take minutes.
+_CHUNKS = 1000
 _KINDS = "PCM of 8, 16, 24 or 32 bits, or float of 32 or 64"
 
 
@@ -46,30 +50,33 @@ def header(raw):
     length = tf.cast(tf.strings.length(raw), "int64")
     none = tf.constant(-1, "int64")
 
-    def more(at, form, data):
-        return tf.logical_and(data < 0, at + 8 <= length)
+    def more(at, form, data, chunks):
+        return (data < 0) & (at + 8 <= length) & (chunks < _CHUNKS)
 
-    def step(at, form, data):
-        name = tf.strings.substr(raw, at, 4)
-        form = tf.where(name == b"fmt ", at + 8, form)
-        data = tf.where(name == b"data", at + 8, data)
-        size = _number(raw, at + 4, 4)
-        return at + 8 + size + size % 2, form, data  # a chunk of odd size is padded
+    def step(at, form, data, chunks):
+        name, size = numbers(octets(raw, at, 8), [(0, 4), (4, 4)])
+        form = tf.where(name == _of(b"fmt "), at + 8, form)
+        data = tf.where(name == _of(b"data"), at + 8, data)
+        # a chunk of odd size is padded
+        return at + 8 + size + size % 2, form, data, chunks + 1
 
     first = tf.constant(12, "int64")
-    _, form, data = tf.while_loop(more, step, (first, none, none))
-    riff = tf.logical_and(_text(raw, 0) == b"RIFF", _text(raw, 8) == b"WAVE")
-    at = tf.maximum(form, 0)
-    code = _number(raw, at, 2)
-    code = tf.where(code == _EXTENSIBLE, _number(raw, at + 24, 2), code)
-    stated = tf.where(data < 0, none + 1, _number(raw, data - 4, 4))
+    start = (first, none, none, tf.constant(0))
+    _, form, data, _ = tf.while_loop(more, step, start)
+    riff, wave = numbers(octets(raw, 0, 12), [(0, 4), (8, 4)])
+    riff = (riff == _of(b"RIFF")) & (wave == _of(b"WAVE"))
+    fields = [(0, 2), (2, 2), (4, 4), (14, 2), (12, 2), (24, 2)]
+    found = numbers(octets(raw, tf.maximum(form, 0), 26), fields)
+    code, channels, rate, bits, block, extended = found
+    (stated,) = numbers(octets(raw, tf.maximum(data - 4, 0), 4), [(0, 4)])
+    stated = tf.where(data < 0, none + 1, stated)
     return Header(
-        wave=tf.reduce_all([riff, form >= 0, data >= 0]),
-        format=code,
-        channels=_number(raw, at + 2, 2),
-        sampling_rate=_number(raw, at + 4, 4),
-        bits=_number(raw, at + 14, 2),
-        block=_number(raw, at + 12, 2),
+        wave=riff & (form >= 0) & (data >= 0),
+        format=tf.where(code == _EXTENSIBLE, extended, code),
+        channels=channels,
+        sampling_rate=rate,
+        bits=bits,
+        block=block,
         start=data,
         stated=stated,
         there=tf.minimum(stated, length - tf.maximum(data, 0)),
@@ -95,14 +102,15 @@ def header_of(file):
         file.seek(min(at, length))
         return file.read(4)
 
-    at, form, data = 12, -1, -1
-    while data < 0 and at + 8 <= length:
+    at, form, data, chunks = 12, -1, -1, 0
+    while data < 0 and at + 8 <= length and chunks < _CHUNKS:
         if name(at) == b"fmt ":
             form = at + 8
         elif name(at) == b"data":
             data = at + 8
         size = number(at + 4, 4)
         at += 8 + size + size % 2
+        chunks += 1
     first = max(form, 0)
     code = number(first, 2)
     stated = number(data - 4, 4) if data >= 0 else 0
@@ -208,6 +216,31 @@ def decode(raw, sampling_rate, limit):
         return tf.identity(wave)
 
 
+def refusal(raw, sampling_rate, limit):
+    """Why `decode` refuses a file, as a scalar tf.string; "" where it does not.
+
+    Args as `decode`.
+    """
+    import tensorflow as tf
+
+    head = header(raw)
+    held = holds(head, sampling_rate)
+    why = tf.constant("")
+    for fine, reason in zip(held, reasons(head, sampling_rate), strict=True):
+        why = tf.where((why == "") & ~tf.convert_to_tensor(fine), reason, why)
+
+    def finite():
+        wave = samples(raw, head, limit)
+        whole = tf.reduce_all(tf.math.is_finite(wave))
+        return tf.where(whole, "", "a sample is NaN or infinite")
+
+    def told():
+        return why
+
+    # numbers of 16 bits and the like cannot be NaN
+    return tf.cond((why == "") & (head.format == _FLOAT), finite, told)
+
+
 def encode_wav(samples, sampling_rate, subtype="float"):
     """Writes samples as the bytes of a WAV file.
 
@@ -265,21 +298,9 @@ def _refuse(wanted):
     ]
 
 
-def _text(raw, at):
-    """Four bytes, fewer where the file ends."""
-    import tensorflow as tf
-
-    return tf.strings.substr(raw, tf.minimum(at, tf.strings.length(raw)), 4)
-
-
-def _number(raw, at, size):
-    """A little-endian unsigned integer as int64; bytes after the end count as 0."""
-    import tensorflow as tf
-
-    at = tf.clip_by_value(at, 0, tf.cast(tf.strings.length(raw), "int64"))
-    piece = tf.strings.join([tf.strings.substr(raw, at, size), b"\0" * size])
-    digits = tf.cast(tf.io.decode_raw(piece, "uint8")[:size], "int64")
-    return tf.reduce_sum(digits * [256**i for i in range(size)])
+def _of(name):
+    """Four bytes as a number."""
+    return int.from_bytes(name, "little")
 
 
 def _kind(head):

@@ -98,6 +98,9 @@ class Waveform(ModalityInput):
         wave = tf.pad(wave, [[0, self.samples - tf.shape(wave)[0]]])
         return tf.ensure_shape(wave, (self.samples,))
 
+    def refusal(self, raw):
+        return wav.refusal(raw, self.sampling_rate, self.samples)
+
     def read_cell(self, cell):
         if isinstance(cell, str) and "://" in cell:
             cell = _fetched(cell)

@@ -4,11 +4,14 @@ import json
 from pathlib import Path
 
 import mmkeras
+from mmkeras.export import contracts
 
 FILE = "assets.extra/mmkeras.json"
+#: Endings of the files that have their card beside them.
+SUFFIXES = (".tflite", ".onnx")
 
 
-def write_card(folder, model, endpoints, default):
+def write_card(folder, model, endpoints, default, reader, thresholds):
     """Writes `assets.extra/mmkeras.json` into a SavedModel's folder.
 
     Args:
@@ -16,19 +19,24 @@ def write_card(folder, model, endpoints, default):
         model: the multimodal model it holds.
         endpoints: names of its signatures.
         default: the endpoint that is also `serving_default`.
+        reader: the `raw.Reader` of its raw endpoints.
+        thresholds: dict, output -> list of floats, those of multilabel heads.
     """
-    from mmkeras.export.endpoints import in_order
-
+    file = Path(folder, FILE)
+    file.parent.mkdir(exist_ok=True)
+    found = reader.contracts
     card = {
         "name": model.name,
-        "modalities": modalities(in_order(model)),
+        "modalities": modalities(found),
         "outputs": outputs(model),
         "endpoints": list(endpoints),
         "default": default,
+        "limits": reader.limits,
+        "on_bad_value": reader.on_bad_value,
+        "thresholds": thresholds,
+        "contracts": contracts.write(found, file.parent),
         "versions": versions(),
     }
-    file = Path(folder, FILE)
-    file.parent.mkdir(exist_ok=True)
     file.write_text(json.dumps(card, indent=2, ensure_ascii=False), encoding="utf8")
 
 
@@ -37,31 +45,33 @@ def read_card(path):
 
     Args:
         path: folder of a SavedModel written by `saved_model`, or path of a file written
-            by `tflite`.
+            by `tflite` or `onnx`.
 
     Returns:
         dict: "modalities" (name -> kind, cell, shape, dtype, and for a table its
-        columns in the order of a line), "outputs" (name -> kind, classes), "versions";
-        of a SavedModel "endpoints" and "default", of a TFLite file "inputs" and
-        "quantize".
+        columns in the order of a line), "outputs" (name -> kind, classes), "contracts"
+        (name -> how raw data is read, for `mmkeras.export.load`), "versions"; of a
+        SavedModel "endpoints", "default", "limits" (modality -> bytes, pixels, seconds
+        of a raw value), "on_bad_value" and "thresholds" (output -> one a class); of a
+        file "inputs" and "quantize".
 
     Raises:
         ValueError: there is no such card.
     """
     path = Path(path)
-    lite = path.suffix == ".tflite"
-    file = beside(path) if lite else path / FILE
+    single = path.suffix in SUFFIXES
+    file = beside(path) if single else path / FILE
     if not file.is_file():
-        lacks = f"lacks {file.name} beside it" if lite else f"holds no {FILE}"
+        lacks = f"lacks {file.name} beside it" if single else f"holds no {FILE}"
         raise ValueError(
-            f"`path` wants a SavedModel or a TFLite file written by `mmkeras.export`. "
-            f"Received: {path}, which {lacks}."
+            f"`path` wants a SavedModel, a TFLite or an ONNX file written by "
+            f"`mmkeras.export`. Received: {path}, which {lacks}."
         )
     return json.loads(file.read_text(encoding="utf8"))
 
 
 def beside(path):
-    """Where the card of a TFLite file lies: products.tflite.json."""
+    """Where the card of a file lies: products.tflite.json."""
     return path.with_name(f"{path.name}.json")
 
 

@@ -6,7 +6,7 @@ import logging
 import keras
 import numpy as np
 
-from mmkeras.export import endpoints
+from mmkeras.export import endpoints, warmup
 from mmkeras.export.report import EndpointCheck
 
 
@@ -20,12 +20,13 @@ def need_tensorflow(what):
         )
 
 
-def questions(model, examples=None):
+def questions(model, examples=None, max_bytes=None):
     """What is asked of every endpoint, and what Keras answers.
 
     Args:
         model: the multimodal model that is exported.
         examples: optional dict, modality -> list of raw values, as `saved_model`.
+        max_bytes: optional dict, modality -> Integer; what is made up is not larger.
 
     Returns:
         dict, endpoint -> (inputs as numpy, expected outputs as numpy). The raw rows
@@ -34,31 +35,47 @@ def questions(model, examples=None):
     """
     contracts = endpoints.in_order(model)
     given, count = _encoded(contracts, examples or {})
-    raw = {
-        name: np.array([b"", made_up(contract), *given.get(name, [b""] * count)], "O")
-        for name, contract in contracts.items()
-    }
+    raw = {}
+    for name, contract in contracts.items():
+        probe = made_up(contract)
+        if max_bytes is not None and len(probe) > max_bytes[name]:
+            probe = b""
+        raw[name] = np.array([b"", probe, *given.get(name, [b""] * count)], "O")
     tensors = {k: np.asarray(v) for k, v in endpoints.read(contracts, raw).items()}
     noise = made_noise(model.input, contracts, count + 2)
     _, fused = endpoints.with_features(model)(tensors, training=False)
-    return {
-        "serve": (noise, by_name(model.predict(noise, verbose=0))),
-        "serve_raw": (raw, by_name(model.predict(tensors, verbose=0))),
+    expected = endpoints.by_name(model.predict(tensors, verbose=0))
+    asked = {
+        "serve": (noise, endpoints.by_name(model.predict(noise, verbose=0))),
+        "serve_raw": (raw, expected),
         "features": (raw, {"features": np.asarray(fused)}),
     }
+    examples = {"inputs": np.array(warmup.examples(raw), "O")}
+    for name, (method, key) in endpoints.examples_endpoints(model).items():
+        result = {"outputs": expected[key]}
+        if method == "classify":
+            scores = endpoints.heads(model)[key].probabilities(expected[key])
+            result = {"scores": np.asarray(scores)}
+        asked[name] = examples, result
+    return asked
 
 
-def compare(folder, asked):
-    """Asks a written SavedModel in TensorFlow's both loaders.
+def compare(folder, asked, default):
+    """Asks a written SavedModel in TensorFlow's both loaders, and its warm-up requests.
 
     Args:
         folder: the SavedModel's folder.
         asked: the dict of `questions`.
+        default: the endpoint that is also `serving_default`.
 
     Returns:
         tuple of `EndpointCheck`.
     """
-    answers = {"python": ask(folder, asked), "v1 loader": ask_v1(folder, asked)}
+    import tensorflow as tf
+
+    loaded = tf.saved_model.load(str(folder))
+    answers = {"python": ask(loaded, asked), "v1 loader": ask_v1(folder, asked)}
+    replay(loaded, warmup.read(folder), default)
     checks = []
     for name, (inputs, expected) in asked.items():
         differences = {
@@ -70,11 +87,10 @@ def compare(folder, asked):
     return tuple(checks)
 
 
-def ask(folder, asked):
-    """Answers of a SavedModel loaded as `tf.saved_model.load` does."""
+def ask(loaded, asked):
+    """Answers of what `tf.saved_model.load` gave."""
     import tensorflow as tf
 
-    loaded = tf.saved_model.load(str(folder))
     answers = {}
     for name, (inputs, _) in asked.items():
         tensors = {key: tf.constant(value) for key, value in inputs.items()}
@@ -95,6 +111,33 @@ def ask_v1(folder, asked):
             fed.update({signature.inputs[k].name: x for k, x in inputs.items()})
             wanted[name] = {k: x.name for k, x in signature.outputs.items()}
         return session.run(wanted, fed)
+
+
+def replay(loaded, requests, default):
+    """Sends a SavedModel its warm-up requests.
+
+    Args:
+        loaded: what `tf.saved_model.load` gave.
+        requests: list, as `warmup.read` gives.
+        default: the endpoint that is also `serving_default`.
+
+    Raises:
+        ValueError: one is not answered.
+    """
+    import tensorflow as tf
+
+    for name, method, inputs in requests:
+        given = inputs if method == "predict" else {"inputs": inputs}
+        tensors = {key: tf.constant(value) for key, value in given.items()}
+        # the same function under two names, prepared once
+        run = loaded.signatures[default if name == "serving_default" else name]
+        try:
+            run(**tensors)
+        except (tf.errors.OpError, TypeError, ValueError) as error:
+            raise ValueError(
+                f"The SavedModel does not answer its own warm-up request to '{name}'. "
+                f"Nothing was written. {error}"
+            ) from error
 
 
 @contextlib.contextmanager
@@ -214,11 +257,6 @@ def made_noise(inputs, contracts, count, length=None):
             image = name in contracts and contracts[name].kind == "image"
             made[name] = rng.uniform(0, 255 if image else 1, shape).astype(x.dtype)
     return made
-
-
-def by_name(result):
-    """What `model.predict` gives, as a dict."""
-    return result if isinstance(result, dict) else {"outputs": result}
 
 
 def _difference(expected, answer):

@@ -6,13 +6,20 @@ from mmkeras.heads import Named
 from mmkeras.model import fusion, readers
 
 NAMES = ("serve", "serve_raw", "features")
+#: What TF Serving calls the endpoints that its Classify and Regress calls reach.
+METHODS = {
+    "classify": "tensorflow/serving/classify",
+    "regress": "tensorflow/serving/regress",
+}
 
 
-def trace(model):
+def trace(model, reader, thresholds):
     """Traces the endpoints of a model.
 
     Args:
         model: a multimodal model.
+        reader: the `Reader` of its contracts.
+        thresholds: dict, output -> list of floats, as `checked_thresholds` gives.
 
     Returns:
         `(module, functions)`: a `tf.Module` that tracks the model's variables (each
@@ -21,14 +28,14 @@ def trace(model):
     """
     import tensorflow as tf
 
-    contracts = in_order(model)
     module = tf.Module(name="mmkeras")
     # the tf.Variables themselves: a tracked Keras model does not load in TF Serving,
     # and keras.export writes every variable twice
     module.weights = [w.value for w in model.variables]
     module.resources = _resources(model)
     tensors_in = tensor_specs(model)
-    bytes_in = {x: tf.TensorSpec([None], tf.string, x) for x in contracts}
+    bytes_in = {x: tf.TensorSpec([None], tf.string, x) for x in reader.contracts}
+    examples_in = tf.TensorSpec([None], tf.string, "inputs")
     whole = with_features(model)
 
     # traced once, called by several endpoints
@@ -38,22 +45,69 @@ def trace(model):
 
     @tf.function(input_signature=[bytes_in])
     def tensors_of(raw):
-        return read(contracts, raw)
+        return reader(raw)
 
     def serve(**tensors):
-        return with_scores(model, run(tensors)[0])
+        return with_scores(model, run(tensors)[0], thresholds)
 
     def serve_raw(**raw):
-        return with_scores(model, run(tensors_of(raw))[0])
+        tensors, statuses = tensors_of(raw)
+        return {**with_scores(model, run(tensors)[0], thresholds), **statuses}
 
     def features(**raw):
-        return {"features": run(tensors_of(raw))[1]}
+        tensors, statuses = tensors_of(raw)
+        return {"features": run(tensors)[1], **statuses}
 
-    return module, {
+    functions = {
         "serve": tf.function(serve).get_concrete_function(**tensors_in),
         "serve_raw": tf.function(serve_raw).get_concrete_function(**bytes_in),
         "features": tf.function(features).get_concrete_function(**bytes_in),
     }
+    for name, (method, key) in examples_endpoints(model).items():
+
+        def answer(inputs, method=method, key=key):
+            tensors, _ = tensors_of(parse(inputs, reader.contracts))
+            outputs = by_name(run(tensors)[0])[key]
+            if method == "regress":
+                return {"outputs": outputs}
+            classes, scores = classes_and_scores(heads(model)[key], outputs)
+            return {"classes": classes, "scores": scores}
+
+        functions[name] = tf.function(answer).get_concrete_function(examples_in)
+    return module, functions
+
+
+def names(model):
+    """Names of a model's endpoints."""
+    return [*NAMES, *examples_endpoints(model)]
+
+
+def examples_endpoints(model):
+    """Endpoints that take tf.Examples: name -> (key of `METHODS`, output).
+
+    "classify" for outputs with class names, "regress" for a single number, in a model
+    with several heads "<key>_classify" and so on: TF Serving has one output in each.
+    """
+    found = {}
+    for key, head in heads(model).items():
+        number = head is not None and head.kind == "number"
+        if head is not None and (not number or len(head.classes) == 1):
+            method = "regress" if number else "classify"
+            found[f"{prefix(key)}{method}"] = method, key
+    return found
+
+
+def parse(examples, names):
+    """Serialised tf.Examples to raw values; a feature that is not there is absent.
+
+    Args:
+        examples: tf.string tensor `(batch,)`.
+        names: modalities, the names of the features (bytes, one value each).
+    """
+    import tensorflow as tf
+
+    feature = tf.io.FixedLenFeature([], tf.string, default_value="")
+    return tf.io.parse_example(examples, dict.fromkeys(names, feature))
 
 
 def in_order(model):
@@ -112,29 +166,78 @@ def heads(model):
     }
 
 
-def with_scores(model, tensors):
+def by_name(outputs):
+    """A model's outputs as a dict; "outputs" is that of a model with one."""
+    return outputs if isinstance(outputs, dict) else {"outputs": outputs}
+
+
+def prefix(key):
+    """What stands before the names of an output's endpoints and tensors."""
+    return "" if key == "outputs" else f"{key}_"
+
+
+def with_scores(model, tensors, thresholds):
     """Names the outputs, and adds probabilities and class names where a head has them.
 
     For "outputs": `scores` `(batch, classes)`, `classes` `(batch, classes)`, the name
-    of each score, as TF Serving's Classify gives them, and for single labels `class`
-    `(batch,)`, the winner. In a model with several heads `<key>_scores` and so on.
+    of each score, as TF Serving's Classify gives them, and `class` `(batch,)`, the
+    winner; for multilabel heads those that reach their thresholds, joined by "|", and
+    `chosen`, bool `(batch, classes)`. In a model with several heads `<key>_scores` and
+    so on.
     """
     import tensorflow as tf
 
     named = {}
-    tensors = tensors if isinstance(tensors, dict) else {"outputs": tensors}
+    tensors = by_name(tensors)
     for key, head in heads(model).items():
         named[key] = tensors[key]
         if head is None or head.kind == "number":
             continue
-        prefix = "" if key == "outputs" else f"{key}_"
-        names = tf.constant(head.classes)
-        scores = head.probabilities(tensors[key])
-        named[f"{prefix}scores"] = scores
-        named[f"{prefix}classes"] = tf.broadcast_to(names, tf.shape(scores))
+        classes, scores = classes_and_scores(head, tensors[key])
+        added = {"scores": scores, "classes": classes}
         if head.kind == "single":
-            named[f"{prefix}class"] = tf.gather(names, tf.argmax(tensors[key], -1))
+            added["class"] = tf.gather(head.classes, tf.argmax(tensors[key], -1))
+        else:
+            chosen = added["chosen"] = scores >= tf.constant(thresholds[key])
+            texts = tf.where(chosen, [f"|{x}" for x in head.classes], "")
+            joined = tf.strings.reduce_join(texts, axis=-1)
+            added["class"] = tf.strings.regex_replace(joined, r"^\|", "")
+        named |= {f"{prefix(key)}{name}": x for name, x in added.items()}
     return named
+
+
+def classes_and_scores(head, outputs):
+    """The name and the probability of every class, both `(batch, classes)`."""
+    import tensorflow as tf
+
+    scores = head.probabilities(outputs)
+    return tf.broadcast_to(tf.constant(head.classes), tf.shape(scores)), scores
+
+
+def checked_thresholds(model, thresholds):
+    """Thresholds of the multilabel heads: output -> list of floats, one a class.
+
+    Args:
+        model: a multimodal model.
+        thresholds: a float for every class, or dict, class name -> float, with 0.5 for
+            those that it leaves out.
+
+    Raises:
+        ValueError: a class is unknown, or a threshold is not in [0, 1].
+    """
+    multi = {k: x.classes for k, x in heads(model).items() if x and x.kind == "multi"}
+    given = thresholds if isinstance(thresholds, dict) else {"": thresholds}
+    numbers = all(isinstance(x, int | float) and 0 <= x <= 1 for x in given.values())
+    known = sorted({name for classes in multi.values() for name in classes})
+    unknown = isinstance(thresholds, dict) and set(thresholds) - set(known)
+    if not numbers or unknown:
+        raise ValueError(
+            f"`thresholds` wants a number from 0 to 1, or a dict of them by class of a "
+            f"multilabel head. Received: {thresholds!r}. Valid names: {known}"
+        )
+    if isinstance(thresholds, dict):
+        return {k: [float(thresholds.get(x, 0.5)) for x in v] for k, v in multi.items()}
+    return {key: [float(thresholds)] * len(x) for key, x in multi.items()}
 
 
 def _resources(model):

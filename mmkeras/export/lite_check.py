@@ -84,6 +84,10 @@ def _made(model):
     noise = checks.made_noise(inputs, contracts, 4)
     if not contracts:
         return [noise]
+    for name, contract in contracts.items():
+        if contract.nan_is_missing:
+            noise[name][0, ::2] = np.nan
+            noise[name][1, 1::2] = np.nan
     row = {name: x[:1] for name, x in noise.items()}
     for name, contract in contracts.items():
         row[name] = contract.read([checks.made_up(contract)]).numpy()

@@ -1,4 +1,4 @@
-"""Asking a TFLite file by the names of its inputs and outputs."""
+"""Asking a TFLite or ONNX file by the names of its inputs and outputs."""
 
 import time
 import warnings
@@ -6,7 +6,67 @@ import warnings
 import numpy as np
 
 
-class LiteFile:
+class GraphFile:
+    """What both kinds of file share. A subclass sets `inputs` and writes `_serve`.
+
+    Call arguments:
+        tensors: dict, input -> array `(batch, ...)`; a file for batches of one size is
+            asked batch by batch, the last one filled up.
+
+    Returns:
+        dict, output -> array `(batch, ...)`.
+
+    Raises:
+        ValueError: an input is missing.
+    """
+
+    #: dict, input -> (shape with the batch, -1 for any; dtype's name).
+    inputs = None
+
+    def __call__(self, tensors):
+        if set(tensors) != set(self.inputs):
+            raise ValueError(
+                f"The file wants the inputs {sorted(self.inputs)}. "
+                f"Received: {sorted(tensors)}"
+            )
+        tensors = {
+            name: np.asarray(tensors[name], dtype)
+            for name, (_, dtype) in self.inputs.items()
+        }
+        size = max(shape[0] for shape, _ in self.inputs.values())
+        if size < 1:
+            return self._serve(tensors)
+        count = len(next(iter(tensors.values())))
+        parts = []
+        for start in range(0, count, size):
+            rows = np.minimum(np.arange(start, start + size), count - 1)
+            parts.append(self._serve({name: x[rows] for name, x in tensors.items()}))
+        return {
+            name: np.concatenate([part[name] for part in parts])[:count]
+            for name in parts[0]
+        }
+
+    def milliseconds(self, tensors, repeats=25, budget=1.0):
+        """Median wall time of a request, at least 5 of them, in ms.
+
+        Args:
+            tensors: dict as for a call; the first row is asked.
+            repeats: Integer, requests at most.
+            budget: Float, seconds after which no request starts beyond the fifth.
+        """
+        row = {name: x[:1] for name, x in tensors.items()}
+        self(row)
+        seconds, begin = [], time.perf_counter()
+        while len(seconds) < 5 or (
+            len(seconds) < repeats and time.perf_counter() - begin < budget
+        ):
+            start = time.perf_counter()
+            self(row)
+            seconds.append(time.perf_counter() - start)
+        return 1e3 * float(np.median(seconds))
+
+
+class LiteFile(GraphFile):
     """A TFLite file with the signature "serve", ready to be asked.
 
     Runs in LiteRT (ai-edge-litert) where that is installed, else in TensorFlow.
@@ -19,12 +79,7 @@ class LiteFile:
         content: bytes of the file.
         threads: Integer, threads that a request may use.
 
-    Call arguments:
-        tensors: dict, input -> array `(batch, ...)`; a file for batches of 1 is asked
-            row by row.
-
-    Returns:
-        dict, output -> array `(batch, ...)`.
+    Call arguments, Returns: as `GraphFile`.
 
     Raises:
         ValueError: the interpreter refuses the file, or an input is missing.
@@ -48,25 +103,6 @@ class LiteFile:
         self.outputs = list(self._out)
         self._shapes = None
 
-    def __call__(self, tensors):
-        if set(tensors) != set(self.inputs):
-            raise ValueError(
-                f"The file wants the inputs {sorted(self.inputs)}. "
-                f"Received: {sorted(tensors)}"
-            )
-        tensors = {
-            name: np.asarray(tensors[name], dtype)
-            for name, (_, dtype) in self.inputs.items()
-        }
-        if not any(shape[:1] == (1,) for shape, _ in self.inputs.values()):
-            return self._serve(tensors)
-        count = len(next(iter(tensors.values())))
-        rows = [
-            self._serve({name: x[i : i + 1] for name, x in tensors.items()})
-            for i in range(count)
-        ]
-        return {name: np.concatenate([x[name] for x in rows]) for name in self.outputs}
-
     def _serve(self, tensors):
         interpreter = self._interpreter
         shapes = {name: x.shape for name, x in tensors.items()}
@@ -79,25 +115,6 @@ class LiteFile:
             interpreter.set_tensor(self._in[name], x)
         interpreter.invoke()
         return {name: interpreter.get_tensor(i) for name, i in self._out.items()}
-
-    def milliseconds(self, tensors, repeats=25, budget=1.0):
-        """Median wall time of a request, at least 5 of them, in ms.
-
-        Args:
-            tensors: dict as for a call; the first row is asked.
-            repeats: Integer, requests at most.
-            budget: Float, seconds after which no request starts beyond the fifth.
-        """
-        row = {name: x[:1] for name, x in tensors.items()}
-        self(row)
-        seconds, begin = [], time.perf_counter()
-        while len(seconds) < 5 or (
-            len(seconds) < repeats and time.perf_counter() - begin < budget
-        ):
-            start = time.perf_counter()
-            self(row)
-            seconds.append(time.perf_counter() - start)
-        return 1e3 * float(np.median(seconds))
 
 
 def _interpreter(content, threads):

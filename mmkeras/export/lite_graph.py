@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from mmkeras.audio.features.mel import LogMel
-from mmkeras.export import endpoints
+from mmkeras.export import checks, endpoints
 from mmkeras.modality import ModalityInput, contract
 from mmkeras.model import readers
 
@@ -54,6 +54,44 @@ def trace(model, batch_size=1, any_length=False, embedding_bits=None):
     function = tf.function(serve, autograph=False).get_concrete_function(**wanted)
     _check_reached(model, swap.front_ends)
     return module, function
+
+
+def check(model, what):
+    """Refuses models that no single file can hold.
+
+    Args:
+        model: what the user gave.
+        what: string that begins the message, such as "A TFLite file".
+
+    Raises:
+        TypeError: `model` is no functional keras.Model.
+        ValueError: it has a list of outputs, layers that compute in 16 bits, or is not
+            of the TensorFlow backend.
+    """
+    if not is_graph(model) or not model.built:
+        raise TypeError(
+            f"`model` wants a functional keras.Model: of `mmkeras.multimodal`, an "
+            f"encoder, or layers between `keras.Input`s. Received: {model!r}"
+        )
+    if isinstance(model.output, list | tuple):
+        raise ValueError(
+            f"`model` wants one output or a dict of them, since the file names them. "
+            f"Received: a list of {len(model.outputs)}."
+        )
+    checks.need_tensorflow(what)
+    narrow = [
+        x.name
+        for x in model._flatten_layers()
+        if x.weights and x.compute_dtype in ("float16", "bfloat16")
+    ]
+    if narrow:
+        raise ValueError(
+            f"{what} wants layers that compute in float32. Received: {narrow[:5]} "
+            f"under a mixed policy. Build the model again under "
+            f"`keras.config.set_dtype_policy('float32')`, give it the weights "
+            f"(`set_weights`) and export that; a TFLite file becomes small by "
+            f"`quantize='float16'`."
+        )
 
 
 def inputs(model):

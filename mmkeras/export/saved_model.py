@@ -2,8 +2,9 @@
 
 import keras
 
-from mmkeras.export import card, checks, endpoints
+from mmkeras.export import card, checks, endpoints, warmup
 from mmkeras.export.folder import size, whole_folder
+from mmkeras.export.raw import Reader
 from mmkeras.export.report import ExportReport
 
 
@@ -15,6 +16,9 @@ def saved_model(
     tolerance=1e-4,
     examples=None,
     overwrite=False,
+    on_bad_value="raise",
+    max_bytes=None,
+    thresholds=0.5,
 ):
     """Writes a model as a SavedModel that takes bytes and strings.
 
@@ -25,17 +29,29 @@ def saved_model(
       a WAV file's bytes, a line of CSV with a table's columns in the order of
       `Columns.columns`; the empty string is an absent modality. Gives "outputs" (as
       `model.predict`) and, behind a head of `mmkeras.heads`, "scores"
-      `(batch, classes)`, "classes" `(batch, classes)`, the name of each score, and for
-      single labels "class" `(batch,)`, the winner's name. A model with a dict of heads
-      gives `<key>`, `<key>_scores` and so on.
+      `(batch, classes)`, "classes" `(batch, classes)`, the name of each score, and
+      "class" `(batch,)`, the winner's name; of a multilabel head the names that reach
+      their thresholds, joined by "|", and "chosen", bool `(batch, classes)`. A model
+      with a dict of heads gives `<key>`, `<key>_scores` and so on.
     - `serve`: the model's own inputs, tensors `<name>` and `<name>_present`; gives the
       same.
     - `features`: takes what `serve_raw` takes, gives "features", the fused embedding.
+    - `classify`, and `regress` for a single number (`<key>_classify` with a dict of
+      heads): what TF Serving's Classify and Regress calls want. "inputs", serialised
+      tf.Examples with a bytes feature `<name>` for each modality that is there, to
+      "classes" and "scores", or "outputs".
+
+    A raw value is refused before it is decoded where it is too large, cut off or of
+    another format. The request then ends with a message that names modality, row and
+    reason, or, with `on_bad_value="absent"`, the value counts as a missing modality and
+    `<name>_status` `(batch,)` says "read", "absent", or "refused: " and why. Damage
+    inside a compressed picture, which its decoder alone sees, ends the request in both.
 
     Before the folder appears under its name, it is loaded in Python and in the v1
     loader, the kind that TF Serving uses, and each endpoint is compared with
     `model.predict`. When anything fails, nothing is left behind. What goes in and out
-    also stands in `assets.extra/mmkeras.json`; `read_card` reads it.
+    also stands in `assets.extra/mmkeras.json`; `read_card` reads it. Requests in
+    `assets.extra/tf_serving_warmup_requests` make TF Serving's first answer quick.
 
     Example:
     >>> import tempfile
@@ -58,35 +74,45 @@ def saved_model(
         model: a model of `mmkeras.multimodal`.
         path: folder to write, on this machine, such as "saved_models/products/1". TF
             Serving wants the last part to be a positive integer, the version.
-        default: the endpoint that is also `serving_default`: "serve", "serve_raw" or
-            "features".
+        default: the endpoint that is also `serving_default`: "serve", "serve_raw",
+            "features", or "classify" and the like where there are.
         tolerance: largest difference to `model.predict` that is let through, relative
             to the largest expected number where that is above 1.
         examples: optional dict, modality -> list of raw values to compare with: bytes,
             strings, or paths where the modality is read from files; "" where it is
             absent.
         overwrite: replace a SavedModel that lies at `path`.
+        on_bad_value: "raise" or "absent", what becomes of a raw value that is refused.
+        max_bytes: optional dict, modality -> Integer, larger raw values are refused.
+            Default: `mmkeras.export.raw.MAX_BYTES`, by kind. Pixels are the contract's
+            (`Pixels.max_pixels`), and of a clip its `seconds` alone are decoded.
+        thresholds: Float, score from which a class of a multilabel head is chosen; or
+            dict, class name -> Float, 0.5 for the others.
 
     Returns:
         `ExportReport`; `print` shows it as a table.
 
     Raises:
         TypeError: `model` is no keras.Model.
-        ValueError: `path` is not free, `default` or a modality in `examples` is
-            unknown, `model` was not made by `multimodal`, or the SavedModel differs
-            from `model.predict`.
+        ValueError: `path` is not free, `default`, `on_bad_value` or a name in another
+            argument is unknown, a limit or threshold is out of range, `model` was not
+            made by `multimodal`, or the SavedModel differs from `model.predict`.
     """
     _check(model, default)
+    reader = Reader(endpoints.in_order(model), on_bad_value, max_bytes)
+    thresholds = endpoints.checked_thresholds(model, thresholds)
     with whole_folder(path, overwrite) as folder:
-        _write(model, folder, default)
-        asked = checks.questions(model, examples)
-        found = checks.compare(folder, asked)
+        asked = checks.questions(model, examples, reader.max_bytes)
+        _write(model, folder, default, reader, thresholds)
+        raw, _ = asked["serve_raw"]
+        warmup.write(folder, warmup.requests(model, raw, default))
+        found = checks.compare(folder, asked, default)
         report = ExportReport(
             path=str(path),
             size=size(folder),
             endpoints=found,
             tolerance=tolerance,
-            rows=len(next(iter(asked["serve_raw"][0].values()))),
+            rows=len(next(iter(raw.values()))),
             custom_ops=checks.custom_ops(folder),
         )
         if not report.max_difference <= tolerance:
@@ -105,20 +131,42 @@ def _check(model, default):
             f"`model` wants a keras.Model made by `mmkeras.multimodal`. "
             f"Received: {model!r}"
         )
-    if default not in endpoints.NAMES:
-        raise ValueError(
-            f"`default` wants one of {endpoints.NAMES}. Received: {default!r}"
-        )
     checks.need_tensorflow("A SavedModel")
+    names = endpoints.names(model)
+    if default not in names:
+        raise ValueError(f"`default` wants one of {names}. Received: {default!r}")
 
 
-def _write(model, folder, default):
+def _write(model, folder, default, reader, thresholds):
     import tensorflow as tf
 
-    module, functions = endpoints.trace(model)
+    module, functions = endpoints.trace(model, reader, thresholds)
     signatures = {**functions, "serving_default": functions[default]}
     # nobody trains the export, and custom gradients (balance) need not be in it
     options = tf.saved_model.SaveOptions(experimental_custom_gradients=False)
     with checks.quiet():
         tf.saved_model.save(module, str(folder), signatures=signatures, options=options)
-    card.write_card(folder, model, functions, default)
+    methods = endpoints.examples_endpoints(model)
+    if default in methods:
+        methods["serving_default"] = methods[default]
+    _name_methods(folder, {x: y for x, (y, _) in methods.items()})
+    card.write_card(folder, model, functions, default, reader, thresholds)
+
+
+def _name_methods(folder, methods):
+    """Says which signatures answer TF Serving's Classify and Regress calls.
+
+    `tf.saved_model.save` writes that of Predict for all.
+    """
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    if not methods:
+        return
+    file = folder / "saved_model.pb"
+    saved = SavedModel.FromString(file.read_bytes())
+    for name, method in methods.items():
+        signature = saved.meta_graphs[0].signature_def[name]
+        signature.method_name = endpoints.METHODS[method]
+    file.write_bytes(saved.SerializeToString(deterministic=True))
+    # a checksum of the file as it was; loaders do without
+    (folder / "fingerprint.pb").unlink(missing_ok=True)

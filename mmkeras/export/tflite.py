@@ -1,9 +1,8 @@
 """A TFLite file: one model for phones and boards, waveform and token ids in."""
 
-import json
 from pathlib import Path
 
-from mmkeras.export import card, checks, lite_check, lite_graph
+from mmkeras.export import companions, lite_check, lite_graph
 from mmkeras.export.folder import whole_files
 from mmkeras.export.lite_convert import convert, op_counts
 from mmkeras.export.lite_file import LiteFile
@@ -42,9 +41,12 @@ def tflite(
     products whatever they were built with. The model stays as it is.
 
     Beside `products.tflite` come `products.tflite.json`, what goes in and out (see
-    `read_card`), and for a text `products.tflite.<name>.vocab.txt`, token number i in
-    line i. All appear whole or not at all, after the file was compared with
-    `model.predict`.
+    `read_card`), and for a text all that a device needs to read it without mmkeras:
+    `products.tflite.<name>.vocab.txt`, token number i in line i,
+    `products.tflite.<name>.characters.txt`, what each character becomes, and
+    `products_tflite_tokenizer.py`, forty lines of plain Python that give the ids of
+    `mmkeras.text.TokenIds` from these. All appear whole or not at all, after the file
+    was compared with `model.predict`.
 
     Smaller files need `pip install mmkeras[tflite]`. `LogMel` and `MFCC` stay in
     float32 in all of them; embeddings become integers with one scale a row.
@@ -106,21 +108,14 @@ def tflite(
                 f"inf stands for NaN. Nothing was written. {_ADVICE[quantize]}\n"
                 f"{report}"
             )
-        _write(model, folder / Path(path).name, content, quantize)
+        file = folder / Path(path).name
+        companions.write(model, file, quantize)
+        file.write_bytes(content)
     return report
 
 
 def _check(model, path, quantize, representative):
-    if not lite_graph.is_graph(model) or not model.built:
-        raise TypeError(
-            f"`model` wants a functional keras.Model: of `mmkeras.multimodal`, an "
-            f"encoder, or layers between `keras.Input`s. Received: {model!r}"
-        )
-    if isinstance(model.output, list | tuple):
-        raise ValueError(
-            f"`model` wants one output or a dict of them, since the file names them. "
-            f"Received: a list of {len(model.outputs)}."
-        )
+    lite_graph.check(model, "A TFLite file")
     if quantize not in MODES:
         raise ValueError(f"`quantize` wants one of {MODES}. Received: {quantize!r}")
     if quantize == "int8" and representative is None:
@@ -133,23 +128,6 @@ def _check(model, path, quantize, representative):
         raise ValueError(
             f"`path` wants a file ending in '.tflite'. Received: {path}. A folder is "
             f"what `mmkeras.export.saved_model` writes."
-        )
-    checks.need_tensorflow("A TFLite file")
-    _check_width(model)
-
-
-def _check_width(model):
-    narrow = [
-        x.name
-        for x in model._flatten_layers()
-        if x.weights and x.compute_dtype in ("float16", "bfloat16")
-    ]
-    if narrow:
-        raise ValueError(
-            f"A TFLite file wants layers that compute in float32. Received: "
-            f"{narrow[:5]} under a mixed policy. Build the model again under "
-            f"`keras.config.set_dtype_policy('float32')`, give it the weights "
-            f"(`set_weights`) and export that; `quantize='float16'` makes it small."
         )
 
 
@@ -183,33 +161,3 @@ def _report(model, path, content, quantize, rows, tolerance):
         ops=op_counts(content),
         milliseconds=file.milliseconds(asked[-1][0]),
     )
-
-
-def _write(model, file, content, quantize):
-    """The file, its card and its vocabularies."""
-    contracts = lite_graph.contracts(model)
-    modalities = card.modalities(contracts)
-    for name, contract in contracts.items():
-        if hasattr(contract, "vocabulary"):
-            words = file.with_name(f"{file.name}.{name}.vocab.txt")
-            words.write_text("".join(f"{x}\n" for x in contract.vocabulary), "utf-8")
-            modalities[name] |= {
-                "vocabulary": words.name,
-                "lowercase": contract.lowercase,
-                "strip_accents": contract.strip_accents,
-                "max_word_chars": contract.max_word_chars,
-            }
-    description = {
-        "name": model.name,
-        "modalities": modalities,
-        "inputs": {
-            name: {"shape": list(x.shape[1:]), "dtype": x.dtype}
-            for name, x in lite_graph.inputs(model).items()
-        },
-        "outputs": card.outputs(model),
-        "quantize": quantize,
-        "versions": card.versions(),
-    }
-    text = json.dumps(description, indent=2, ensure_ascii=False)
-    card.beside(file).write_text(text, encoding="utf-8")
-    file.write_bytes(content)

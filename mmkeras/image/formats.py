@@ -4,6 +4,8 @@ The size is read from the header first, so that a few bytes that promise a pictu
 10 gigapixels are refused before memory is asked for.
 """
 
+from mmkeras.image import headers
+
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 _HEADER = 32
@@ -31,7 +33,7 @@ def decode(raw, max_pixels):
         ),
     )
     rgba = tf.ensure_shape(rgba, (None, None, 4))
-    # WebP and what TensorFlow may learn to decode have no header that is read above
+    # what TensorFlow may learn to decode has no header that is read above
     decoded = tf.cast(tf.reduce_prod(tf.shape(rgba)[:2]), tf.int64)
     with tf.control_dependencies([_check(decoded, max_pixels)]):
         return tf.identity(rgba)
@@ -73,26 +75,14 @@ def _promised_pixels(raw):
     """Height times width as the header says, int64; 1 where no header is known."""
     import tensorflow as tf
 
-    def png():  # big-endian at byte 16
-        return _integer(raw, 16, 4, "big") * _integer(raw, 20, 4, "big")
-
     def jpeg():
         shape = tf.cast(tf.image.extract_jpeg_shape(raw), tf.int64)
         return shape[0] * shape[1]
 
-    def gif():  # little-endian at byte 6
-        return _integer(raw, 6, 2, "little") * _integer(raw, 8, 2, "little")
+    def others():
+        return headers.promised_pixels(raw)
 
-    def bmp():  # signed: a negative height means top-down
-        width = tf.cast(tf.cast(_integer(raw, 18, 4, "little"), tf.int32), tf.int64)
-        height = tf.cast(tf.cast(_integer(raw, 22, 4, "little"), tf.int32), tf.int64)
-        return tf.abs(width * height)
-
-    known = [(_PNG, png), (_JPEG, jpeg), (b"GIF8", gif), (b"BM", bmp)]
-    return tf.case(
-        [(_starts(raw, magic), pixels) for magic, pixels in known],
-        default=lambda: tf.constant(1, tf.int64),
-    )
+    return tf.cond(_starts(raw, _JPEG), jpeg, others)
 
 
 def _check(pixels, max_pixels):
@@ -118,13 +108,3 @@ def _bytes(raw, start, count):
     padded = tf.strings.join([tf.strings.substr(raw, 0, _HEADER), b"\0" * _HEADER])
     part = tf.strings.substr(padded, start, count)
     return tf.cast(tf.io.decode_raw(part, tf.uint8), tf.int32)
-
-
-def _integer(raw, start, count, order):
-    import tensorflow as tf
-
-    places = [256**i for i in range(count)]
-    if order == "big":
-        places.reverse()
-    digits = tf.cast(_bytes(raw, start, count), tf.int64)
-    return tf.reduce_sum(digits * tf.constant(places, tf.int64))

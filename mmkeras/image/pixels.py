@@ -3,7 +3,7 @@
 import keras
 import numpy as np
 
-from mmkeras.image import formats
+from mmkeras.image import formats, headers
 from mmkeras.modality import ModalityInput
 
 #: Grey level (0-255) that shows through transparent pixels: things drawn in white or
@@ -102,6 +102,9 @@ class Pixels(ModalityInput):
         )
         # bicubic and Lanczos kernels overshoot
         return tf.clip_by_value(picture, 0.0, 255.0)
+
+    def refusal(self, raw):
+        return headers.refusal(raw, self.max_pixels)
 
     def call(self, tensor):
         divisor, mean, std, to_bgr = _SCALINGS[self.scaling]

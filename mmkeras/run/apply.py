@@ -1,12 +1,12 @@
 """A trained model on a new table: evaluate, predict, export."""
 
 import json
-from pathlib import Path
 
-from mmkeras import analysis, data, export, heads
+from mmkeras import analysis, data, export
 from mmkeras.load import load_model
 from mmkeras.model import readers
 from mmkeras.run import files
+from mmkeras.run.opened import find_keras, opened
 from mmkeras.run.progress import Progress
 
 
@@ -16,9 +16,8 @@ def find_model(path):
     Raises:
         ValueError: there is none.
     """
-    path = Path(path)
-    file = path / "model.keras" if path.is_dir() else path
-    if not file.is_file() or file.suffix != ".keras":
+    file = find_keras(path)
+    if file is None:
         raise ValueError(
             f"MODEL wants a .keras file or a folder with model.keras, as `mmkeras "
             f"train` writes it. Received: {str(path)!r}"
@@ -44,7 +43,7 @@ def evaluate(
         The report of `analysis.modality_report`.
     """
     file = find_model(model)
-    recipe = _recipe(file)
+    recipe = _recipe(file.parent)
     label = label or recipe.get("label")
     if label is None:
         raise ValueError("`label` is unknown: name the table's label column.")
@@ -54,7 +53,7 @@ def evaluate(
         rows,
         network,
         label=label,
-        columns=_columns(recipe, network),
+        columns=_columns(recipe, readers(network)),
         batch_size=batch_size,
         on_bad_row=on_bad_row,
     )
@@ -73,35 +72,37 @@ def predict(
 ):
     """Writes a CSV: the table's columns, then class and score(s) of each row.
 
+    Args:
+        model: path of a `.keras` file or of an output folder of `mmkeras train`, of a
+            SavedModel, a TFLite or an ONNX file of `mmkeras export`.
+        table: path of the table.
+        out: path of the CSV; it appears whole.
+        part: rows whose split column (the recipe's) holds this word; default: all.
+        on_bad_row: "raise" or "absent".
+        batch_size: Integer.
+        progress: `progress.Progress`; default: none is shown.
+        trust: True to load a SavedModel, also the one inside a hub encoder.
+
     Returns:
         The `pandas.DataFrame` that was written.
     """
-    import numpy as np
     import pandas
 
     progress = progress or Progress(quiet=True)
-    file = find_model(model)
-    recipe = _recipe(file)
-    network = load_model(file, safe_mode=not trust)
+    network, folder = opened(model, trust)
+    recipe = _recipe(folder)
     rows = _rows(table, part, recipe)
     batches = data.from_table(
         rows,
-        network,
-        columns=_columns(recipe, network),
+        network.contracts,
+        columns=_columns(recipe, network.contracts),
         batch_size=batch_size,
         on_bad_row=on_bad_row,
     )
     total = -(-len(rows) // batch_size)
-    outputs = [
-        network.predict_on_batch(x)
-        for x in progress.track(batches, total, f"Predicting {len(rows)} rows")
-    ]
-    outputs = np.concatenate(outputs)
-    contract = heads.output_contract(network)
-    if contract is None:
-        decoded = [{f"output_{i}": float(x) for i, x in enumerate(r)} for r in outputs]
-    else:
-        decoded = contract.decode(outputs)
+    decoded = []
+    for x in progress.track(batches, total, f"Predicting {len(rows)} rows"):
+        decoded += network.decode(network.predict_on_batch(x))
     scores = pandas.DataFrame(decoded, index=rows.index)
     renamed = {x: f"predicted_{x}" for x in scores.columns if x in rows.columns}
     result = rows.join(scores.rename(columns=renamed))
@@ -109,30 +110,30 @@ def predict(
     return result
 
 
-FORMS = ("saved_model", "tflite")
+FORMS = ("saved_model", "tflite", "onnx")
 
 
 def export_model(
     model, out=None, trust=False, form="saved_model", quantize=None, table=None
 ):
-    """Exports a trained model: the next version of a SavedModel, or a TFLite file.
+    """Exports a trained model: a SavedModel's next version, a TFLite or an ONNX file.
 
     Args:
         model: path of a `.keras` file or of a folder with model.keras.
-        out: version folder; default: the next number beside the model. For "tflite" a
-            file; default: model.tflite, or model.<quantize>.tflite, beside the model.
+        out: version folder; default: the next number beside the model. Else a file;
+            default: model.onnx, model.tflite or model.<quantize>.tflite beside it.
         trust: True to load the SavedModel inside a hub encoder.
-        form: "saved_model" or "tflite".
+        form: "saved_model", "tflite" or "onnx".
         quantize: for "tflite": None, "float16", "dynamic" or "int8".
-        table: for "tflite": path of a table whose rows the file is compared on, and
-            which "int8" takes its ranges from.
+        table: for files: path of a table whose rows the file is compared on, and which
+            "int8" takes its ranges from.
 
     Returns:
-        The report of `export.saved_model` or `export.tflite`.
+        The report of `export.saved_model`, `export.tflite` or `export.onnx`.
     """
     if form not in FORMS:
         raise ValueError(f"`--to` wants one of {FORMS}. Received: {form!r}")
-    if form == "saved_model" and (quantize or table):
+    if quantize and form != "tflite" or table and form == "saved_model":
         raise ValueError(
             "`--quantize` and `--data` are for TFLite files: add `--to tflite`."
         )
@@ -147,8 +148,11 @@ def export_model(
         return export.saved_model(loaded, out or str(files.next_version(file.parent)))
     rows = None
     if table is not None:
-        columns = _columns(_recipe(file), loaded)
+        columns = _columns(_recipe(file.parent), readers(loaded))
         rows = data.from_table(table, loaded, columns=columns, batch_size=32)
+    if form == "onnx":
+        place = out or str(file.parent / "model.onnx")
+        return export.onnx(loaded, place, representative=rows, overwrite=out is None)
     name = f"model.{quantize}.tflite" if quantize else "model.tflite"
     return export.tflite(
         loaded,
@@ -179,13 +183,13 @@ def _rows(table, part, recipe):
     return chosen
 
 
-def _recipe(file):
+def _recipe(folder):
     """The recipe beside a model, or nothing."""
-    path = file.parent / "recipe.json"
+    path = folder / "recipe.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 
 
-def _columns(recipe, network):
+def _columns(recipe, contracts):
     sources = recipe.get("sources", {})
-    columns = {name: sources.get(name, {}).get("column") for name in readers(network)}
+    columns = {name: sources.get(name, {}).get("column") for name in contracts}
     return {name: column for name, column in columns.items() if column}

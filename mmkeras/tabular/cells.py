@@ -7,8 +7,15 @@ import pandas
 
 #: A number as text, for Python and for TensorFlow; no "nan", "inf" or "0x10".
 NUMBER = r"[+-]?([0-9]+\.?[0-9]*|\.[0-9]+)([eE][+-]?[0-9]+)?"
+#: A field of a line of CSV, as `tf.io.decode_csv` splits it.
+_FIELD = r'([\r\n]*([^",\r\n]+|"([^"]|"")*")|)'
 _SPACE = " \t\n\v\f\r"  # what tf.strings.strip takes off
 _LARGEST = float(np.finfo("float32").max)
+
+
+def line_of(count):
+    """The regular expression of a line with that many fields."""
+    return _FIELD + (f"(,{_FIELD})" * (count - 1))
 
 
 def number(value):

@@ -67,6 +67,41 @@ def test_scores_and_classes(exported):
     assert got["class"].tolist() == [names[i] for i in logits.argmax(1)]
 
 
+def test_classify_takes_examples(exported):
+    """As TF Serving's Classify wants it: one string in, classes and scores out."""
+    _, folder, _ = exported
+    raw, _ = parts.rows()
+    wanted = answers(folder, "serve_raw", raw)
+    got = answers(folder, "classify", {"inputs": [example(x) for x in by_row(raw)]})
+    assert sorted(got) == ["classes", "scores"]
+    np.testing.assert_allclose(got["scores"], wanted["scores"], atol=1e-6)
+    assert got["classes"].tolist() == wanted["classes"].tolist()
+    assert method_of(folder, "classify") == "tensorflow/serving/classify"
+    assert method_of(folder, "serve_raw") == "tensorflow/serving/predict"
+
+
+def by_row(raw):
+    """Rows as dicts, without what is absent."""
+    rows = zip(*raw.values(), strict=True)
+    return [{k: x for k, x in zip(raw, row, strict=True) if x} for row in rows]
+
+
+def example(row):
+    features = {
+        name: tf.train.Feature(bytes_list=tf.train.BytesList(value=[x]))
+        for name, x in row.items()
+    }
+    made = tf.train.Example(features=tf.train.Features(feature=features))
+    return made.SerializeToString()
+
+
+def method_of(folder, endpoint):
+    from tensorflow.core.protobuf.saved_model_pb2 import SavedModel
+
+    saved = SavedModel.FromString((folder / "saved_model.pb").read_bytes())
+    return saved.meta_graphs[0].signature_def[endpoint].method_name
+
+
 def test_tensors_by_name(exported):
     model, folder, _ = exported
     _, tensors = parts.rows()
@@ -111,7 +146,12 @@ def test_variables_stand_once(exported):
 
 def test_report(exported):
     _, folder, report = exported
-    assert [x.name for x in report.endpoints] == ["serve", "serve_raw", "features"]
+    assert [x.name for x in report.endpoints] == [
+        "serve",
+        "serve_raw",
+        "features",
+        "classify",
+    ]
     assert set(report.endpoints[0].differences) == {"python", "v1 loader"}
     assert report.max_difference < 1e-5
     assert report.rows == 8  # nothing, one of each kind, and six examples
@@ -146,21 +186,40 @@ def test_heads_by_name_after_keras_file_and_trunk(tmp_path):
     parts.model(heads).save(tmp_path / "model.keras")
     model = mm.load_model(tmp_path / "model.keras")
     mm.transfer.trunk(model, cached=["photo"])
-    mm.export.saved_model(model, tmp_path / "1", default="serve")
     raw, tensors = parts.rows()
-    got = answers(tmp_path / "1", "serve_raw", raw)
     expected = model.predict(tensors, verbose=0)
+    big = np.sort(expected["tags"][:, 0])
+    middle = float(1 / (1 + np.exp(-big[2:4].mean())))  # three rows on either side
+    options = {"default": "serve", "thresholds": {"big": middle}}
+    mm.export.saved_model(model, tmp_path / "1", **options)
+    got = answers(tmp_path / "1", "serve_raw", raw)
     for name in heads:
         np.testing.assert_allclose(got[name], expected[name], atol=1e-5, rtol=1e-5)
     assert sorted(set(got) - set(heads)) == [
         "shape_class",
         "shape_classes",
         "shape_scores",
+        "tags_chosen",
+        "tags_class",
         "tags_classes",
         "tags_scores",
     ]
     odds = np.exp(-expected["tags"].astype("float64"))
     np.testing.assert_allclose(got["tags_scores"], 1 / (1 + odds), atol=1e-5)
+    chosen = 1 / (1 + odds) >= [middle, 0.5]
+    assert got["tags_chosen"].tolist() == chosen.tolist()
+    assert chosen[:, 0].sum() == 3
+    names = [["big"] * bool(x) + ["old"] * bool(y) for x, y in chosen]
+    assert [x.decode() for x in got["tags_class"]] == ["|".join(x) for x in names]
+    methods = {
+        "shape_classify": "tensorflow/serving/classify",
+        "tags_classify": "tensorflow/serving/classify",
+        "price_regress": "tensorflow/serving/regress",
+    }
+    assert {k: method_of(tmp_path / "1", k) for k in methods} == methods
+    examples = {"inputs": [example(x) for x in by_row(raw)]}
+    price = answers(tmp_path / "1", "price_regress", examples)["outputs"]
+    np.testing.assert_allclose(price, expected["price"], atol=1e-5, rtol=1e-5)
     default = load(tmp_path / "1").signatures["serving_default"]
     assert set(default.structured_input_signature[1]) == set(model.input)
 
@@ -168,8 +227,8 @@ def test_heads_by_name_after_keras_file_and_trunk(tmp_path):
 def test_what_differs_is_not_written(tmp_path, monkeypatch):
     true = endpoints.with_scores
 
-    def wrong(model, tensors):
-        named = true(model, tensors)
+    def wrong(*args):
+        named = true(*args)
         return {**named, "outputs": named["outputs"] + [[0.0, 0.1, 0.0]]}
 
     monkeypatch.setattr(endpoints, "with_scores", wrong)
@@ -194,6 +253,46 @@ def test_difference(expected, answer, difference):
     assert checks._difference(*pair) == pytest.approx(difference, rel=1e-6)
 
 
+def test_warm_up_by_the_true_protos(exported):
+    """tensorflow-serving-api reads the file, and the endpoints answer what is in it."""
+    from tensorflow_serving.apis import prediction_log_pb2 as logs
+
+    _, folder, _ = exported
+    file = folder / "assets.extra/tf_serving_warmup_requests"
+    counts, size = {}, 0
+    for record in tf.data.TFRecordDataset(str(file)):
+        log = logs.PredictionLog.FromString(record.numpy())
+        if log.WhichOneof("log_type") == "classify_log":
+            request = log.classify_log.request
+            examples = request.input.example_list.examples
+            given = {"inputs": [x.SerializeToString() for x in examples]}
+        else:
+            request = log.predict_log.request
+            given = {k: tf.make_ndarray(x) for k, x in request.inputs.items()}
+        name = request.model_spec.signature_name
+        counts[name] = counts.get(name, 0) + 1
+        got = answers(folder, name, given)
+        rows = {len(x) for x in [*got.values(), *given.values()]}
+        assert rows in ({1}, {2}), name
+        size = max(
+            size, *(len(x) for x in given.get("photo", []) if name != "serve"), 0
+        )
+    assert counts == {
+        "serve": 1,
+        "serve_raw": 2,
+        "features": 2,
+        "classify": 2,
+        "serving_default": 2,
+    }
+    assert size > 100  # a picture: what is warm is not the answer to nothing
+
+
+def test_warm_up_that_fails_says_so(exported):
+    requests = [("serve_raw", "predict", {"photo": np.array([b"x"], "O")})]
+    with pytest.raises(ValueError, match="its own warm-up request to 'serve_raw'"):
+        checks.replay(load(exported[1]), requests, "serve_raw")
+
+
 def test_bad_arguments(tmp_path):
     model = parts.model()
     path = tmp_path / "1"
@@ -201,6 +300,9 @@ def test_bad_arguments(tmp_path):
         mm.export.saved_model("model.keras", path)
     with pytest.raises(ValueError, match=r"has no encoders"):
         mm.export.saved_model(parts.photo(), path)
+    for wrong in (2, {"circle": 0.5}):  # no head of several labels has this class
+        with pytest.raises(ValueError, match="`thresholds` wants"):
+            mm.export.saved_model(model, path, thresholds=wrong)
     with pytest.raises(ValueError, match=r"`default` wants one of .*'serve_raw'"):
         mm.export.saved_model(model, path, default="raw")
     path.mkdir()

@@ -1,0 +1,90 @@
+"""What lies beside an exported file: its card, and all that a device reads text by."""
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+
+from mmkeras.export import card, contracts, device_tokenizer, lite_graph
+from mmkeras.text.token_ids import TokenIds
+
+_SURROGATES = (0xD800, 0xE000)
+
+
+def write(model, file, quantize=None):
+    """Writes the card of a file, and for texts what turns them into ids.
+
+    Args:
+        model: the model that the file holds.
+        file: `pathlib.Path` of the file.
+        quantize: as `LiteReport` has it.
+    """
+    found = lite_graph.contracts(model)
+    described = contracts.write(found, file.parent, f"{file.name}.")
+    modalities = card.modalities(found)
+    for name, contract in found.items():
+        if isinstance(contract, TokenIds):
+            modalities[name] |= _text(contract, file, described[name]["vocabulary"])
+    description = {
+        "name": model.name,
+        "modalities": modalities,
+        "inputs": {
+            name: {"shape": list(x.shape[1:]), "dtype": x.dtype}
+            for name, x in lite_graph.inputs(model).items()
+        },
+        "outputs": card.outputs(model),
+        "quantize": quantize,
+        "contracts": described,
+        "versions": card.versions(),
+    }
+    text = json.dumps(description, indent=2, ensure_ascii=False)
+    card.beside(file).write_text(text, encoding="utf-8")
+
+
+def _text(contract, file, words):
+    """The files of a text's tokenizer, as the card names them."""
+    table = words.removesuffix("vocab.txt") + "characters.txt"
+    lines = characters(contract.lowercase, contract.strip_accents)
+    file.with_name(table).write_text("".join(f"{x}\n" for x in lines), "utf-8")
+    module = re.sub(r"\W", "_", file.name) + "_tokenizer.py"
+    code = Path(device_tokenizer.__file__).read_text("utf-8")
+    file.with_name(module).write_text(code, "utf-8")
+    return {
+        "vocabulary": words,
+        "characters": table,
+        "tokenizer": module,
+        "lowercase": contract.lowercase,
+        "strip_accents": contract.strip_accents,
+        "max_word_chars": contract.max_word_chars,
+    }
+
+
+def characters(lowercase, strip_accents):
+    """What each character becomes before a text is cut into words, as lines.
+
+    Args:
+        lowercase: Boolean.
+        strip_accents: Boolean, or None for the same as `lowercase`.
+
+    Returns:
+        list of strings "first last code points ...", in the form and for the use that
+        `device_tokenizer` tells of.
+    """
+    from mmkeras.text.wordpiece import _SELF, character_table
+
+    page, index, rows = character_table(lowercase, strip_accents)
+    gone = int(np.flatnonzero((rows == 0).all(axis=1))[0])
+    row = index[page].ravel().astype("int64")
+    row[slice(*_SURROGATES)] = gone
+    starts = np.flatnonzero(np.diff(row, prepend=-1))
+    ends = np.append(starts[1:], len(row)) - 1
+    words = [
+        " ".join("." if x == _SELF else f"{x:x}" for x in out if x)
+        for out in rows.tolist()
+    ]
+    return [
+        f"{start:x} {end:x} {words[row[start]]}".rstrip()
+        for start, end in zip(starts.tolist(), ends.tolist(), strict=True)
+        if row[start]
+    ]

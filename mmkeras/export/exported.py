@@ -1,0 +1,168 @@
+"""Reading an export back: a SavedModel, a TFLite or an ONNX file, asked alike."""
+
+import re
+from pathlib import Path
+
+import numpy as np
+
+from mmkeras import heads
+from mmkeras.export import card, contracts
+from mmkeras.export.lite_file import LiteFile
+
+
+def load(path, trust=False):
+    """Reads an exported model back, to predict with; the `.keras` file is not needed.
+
+    Example:
+    >>> import pandas, tempfile
+    >>> pixels = mm.image.Pixels((8, 8))
+    >>> image = mm.modality.tensor_input(pixels, "image")
+    >>> tiny = keras.Model(image, keras.layers.Flatten()(pixels(image)))
+    >>> head = mm.heads.classification(["cat", "dog"]).layer
+    >>> model = mm.multimodal({"photo": tiny}, mm.fusion.Concat(), head)
+    >>> path = f"{tempfile.mkdtemp()}/pets.tflite"
+    >>> _ = mm.export.tflite(model, path)
+    >>> exported = mm.export.load(path)
+    >>> table = pandas.DataFrame({"photo": [None, None]})
+    >>> rows = mm.data.from_table(table, exported.contracts, batch_size=2)
+    >>> outputs = exported.predict_on_batch(next(iter(rows)))
+    >>> [x["class"] for x in exported.decode(outputs)]
+    ['cat', 'cat']
+
+    Args:
+        path: a SavedModel's version folder, the folder above it (the newest version is
+            taken), a `.tflite` or an `.onnx` file, as `mmkeras.export` writes them.
+        trust: True to load a SavedModel. Its graph is a program that can read and write
+            files: only for those whose maker you trust.
+
+    Returns:
+        `Exported`.
+
+    Raises:
+        ValueError: there is no export, it has no card, or it is a SavedModel and
+            `trust` is not given.
+    """
+    found = find(path)
+    if found is None:
+        raise ValueError(
+            f"`path` wants a SavedModel's folder, the folder above its versions, or a "
+            f"file ending in {' or '.join(card.SUFFIXES)}. Received: {str(path)!r}"
+        )
+    described = card.read_card(found)
+    if found.suffix == ".tflite":
+        ask, beside = LiteFile(found.read_bytes()), found.parent
+    elif found.suffix == ".onnx":
+        from mmkeras.export.onnx_file import OnnxFile
+
+        ask, beside = OnnxFile(found.read_bytes()), found.parent
+    else:
+        ask, beside = _Served(found, trust), (found / card.FILE).parent
+    return Exported(found, described, contracts.read(described, beside), ask)
+
+
+def find(path):
+    """The export that a path leads to, as `pathlib.Path`, or None."""
+    path = Path(path)
+    if path.suffix in card.SUFFIXES and path.is_file():
+        return path
+    versions = [x for x in path.glob("*") if re.fullmatch(r"\d+", x.name)]
+    folders = [path, *sorted(versions, key=_number, reverse=True)]
+    return next((x for x in folders if (x / "saved_model.pb").is_file()), None)
+
+
+def _number(folder):
+    return int(folder.name)
+
+
+class Exported:
+    """An exported model: what it reads, what it answers, and what that means.
+
+    Attributes:
+        path: `pathlib.Path` of the version folder or file.
+        card: dict, see `read_card`.
+        contracts: dict, modality -> contract, for `mmkeras.data.from_table`.
+    """
+
+    def __init__(self, path, described, read, ask):
+        self.path, self.card, self.contracts = path, described, read
+        self._ask = ask
+
+    def predict_on_batch(self, inputs):
+        """The outputs for a batch of tensors, as the Keras model gives them.
+
+        Args:
+            inputs: dict, `<name>` and `<name>_present` -> array `(batch, ...)`.
+
+        Returns:
+            Array `(batch, outputs)`, or a dict of them for a model with several heads.
+        """
+        wanted = {name: inputs[name] for name in self._ask.inputs if name in inputs}
+        found = self._ask(wanted)
+        outputs = {name: np.asarray(found[name]) for name in self.card["outputs"]}
+        return outputs["outputs"] if list(outputs) == ["outputs"] else outputs
+
+    def decode(self, outputs):
+        """Outputs as one dict a row: class and scores, as `mmkeras predict` writes."""
+        named = outputs if isinstance(outputs, dict) else {"outputs": outputs}
+        made = {name: self._head(name) for name in named}
+        return decoded(named, made, self.card.get("thresholds"))
+
+    def _head(self, name):
+        made = self.card["outputs"][name]
+        if made["classes"] is None:
+            return None
+        return heads.Outputs(made["classes"], made["kind"])
+
+
+def decoded(outputs, named, thresholds=None):
+    """Outputs as one dict a row: the class(es), and a score under each class's name.
+
+    Args:
+        outputs: dict, output -> array `(batch, outputs)`; all but "outputs" begin their
+            columns with their name.
+        named: dict, output -> a layer of `mmkeras.heads` that names it, or None.
+        thresholds: optional dict, output -> list of floats, one a class, of multilabel
+            heads; default: 0.5.
+    """
+    rows = [{} for _ in next(iter(outputs.values()))]
+    for key, values in outputs.items():
+        head = named[key]
+        if head is None:
+            parts = [
+                {f"output_{i}": float(x) for i, x in enumerate(np.ravel(row))}
+                for row in values
+            ]
+        else:
+            parts = head.decode(values, (thresholds or {}).get(key, 0.5))
+        prefix = "" if key == "outputs" else f"{key}_"
+        for row, part in zip(rows, parts, strict=True):
+            row.update({f"{prefix}{name}": x for name, x in part.items()})
+    return rows
+
+
+class _Served:
+    """The endpoint "serve" of a SavedModel: tensors in, by name."""
+
+    def __init__(self, folder, trust):
+        if not trust:
+            raise ValueError(
+                f"'{folder}' is a SavedModel, a program that can read and write files. "
+                f"If you trust who made it, load it with `trust=True` (on the command "
+                f"line: --trust). A .keras, .tflite or .onnx file runs no such code."
+            )
+        import tensorflow as tf
+
+        self._model = tf.saved_model.load(str(folder))  # its variables live in here
+        self._serve = self._model.signatures["serve"]
+        self._specs = self._serve.structured_input_signature[1]
+        self.inputs = list(self._specs)
+
+    def __call__(self, tensors):
+        import tensorflow as tf
+
+        return self._serve(
+            **{
+                name: tf.cast(tf.convert_to_tensor(x), self._specs[name].dtype)
+                for name, x in tensors.items()
+            }
+        )

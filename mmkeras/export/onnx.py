@@ -1,0 +1,160 @@
+"""An ONNX file: one model for ONNX Runtime, waveform and token ids in."""
+
+import collections
+import contextlib
+import logging
+import warnings
+from pathlib import Path
+
+from mmkeras.export import companions, lite_check, lite_graph
+from mmkeras.export.folder import whole_files
+from mmkeras.export.report import LiteReport
+
+#: Version of ONNX' operator set; ONNX Runtime of 2023 and later reads it.
+OPSET = 18
+_COMPARED = 32
+
+
+def onnx(model, path, *, representative=None, tolerance=1e-4, overwrite=False):
+    """Writes a model as an ONNX file of standard operations, for batches of any size.
+
+    It takes the model's inputs by name (pictures as numbers, waveforms, token ids,
+    `<name>_present`) and gives "outputs" as `model.predict`, or the keys of a model
+    with several, and behind a head of `mmkeras.heads` "scores", or `<key>_scores`.
+    `LogMel` and `MFCC` compute by matrix products, which `model.export(format="onnx")`
+    of Keras does not know: it writes their FFT as an operation that ONNX lacks.
+
+    Beside `products.onnx` lie the files that `tflite` writes beside its own: the card,
+    and for texts the vocabulary and a tokenizer. All appear whole or not at all, after
+    the file was compared with `model.predict` in ONNX Runtime.
+
+    Wants `pip install mmkeras[onnx]`.
+
+    Args:
+        model: functional `keras.Model`: a multimodal model, an encoder, or layers.
+        path: file to write, on this machine, ending in ".onnx".
+        representative: rows as `model.predict` takes them, that the file is compared
+            on beside made-up ones; see `tflite`.
+        tolerance: largest difference to `model.predict` that is let through, relative
+            to the largest expected number where that is above 1.
+        overwrite: replace files that lie there.
+
+    Returns:
+        `LiteReport`; `print` shows it as a table.
+
+    Raises:
+        TypeError: `model` is no functional keras.Model.
+        ValueError: an argument is wrong, `path` is taken, an operation is none of
+            ONNX' own, or the file differs from `model.predict`.
+        ImportError: tf2onnx or onnxruntime is not installed.
+    """
+    if Path(path).suffix != ".onnx":
+        raise ValueError(
+            f"`path` wants a file ending in '.onnx'. Received: {str(path)!r}"
+        )
+    lite_graph.check(model, "An ONNX file")
+    rows = None
+    if representative is not None:
+        rows = lite_check.real_rows(model, representative, _COMPARED)
+    with whole_files(path, overwrite) as folder:
+        content, counts = _convert(model)
+        report = _report(model, path, content, counts, rows, tolerance)
+        if not report.max_difference <= tolerance:
+            raise ValueError(
+                f"The ONNX file differs from `model.predict` by "
+                f"{report.max_difference:.2g}, more than `tolerance`={tolerance:.2g}; "
+                f"inf stands for NaN. Nothing was written. Look for NaN weights or for "
+                f"layers that are random at inference.\n{report}"
+            )
+        file = folder / Path(path).name
+        companions.write(model, file)
+        file.write_bytes(content)
+    return report
+
+
+def _convert(model):
+    """Bytes of the file, and operation -> how often."""
+    try:
+        import tf2onnx
+    except ImportError as error:
+        raise ImportError(
+            "An ONNX file wants tf2onnx: pip install mmkeras[onnx]"
+        ) from error
+    module, function = lite_graph.trace(model, batch_size=None)
+    with _quiet():
+        # no file has resources: it wants the names of inputs and outputs alone
+        made, _ = tf2onnx.convert.from_function(
+            _Traced(function),
+            input_signature=(),
+            opset=OPSET,
+            custom_op_handlers={"SelectV2": (_where, [])},
+        )
+    del module  # tracked the variables until now
+    counts = collections.Counter(
+        f"CUSTOM {x.op_type}" if x.domain not in ("", "ai.onnx") else x.op_type
+        for x in made.graph.node
+    )
+    return made.SerializeToString(), dict(sorted(counts.items()))
+
+
+def _where(graph, node, name, arguments):
+    """TensorFlow's where as ONNX' own.
+
+    tf2onnx would multiply both sides by 0 and 1, and NaN times 0 is NaN.
+    """
+    node.type, node.domain = "Where", ""
+    return node
+
+
+class _Traced:
+    """A concrete function, in the form in which tf2onnx asks for one."""
+
+    def __init__(self, function):
+        self._function = function
+
+    def get_concrete_function(self):
+        return self._function
+
+
+@contextlib.contextmanager
+def _quiet():
+    """Without tf2onnx's notices, and with Keras' patches of it for NumPy 2."""
+    from keras.src.export.tf2onnx_lib import patch_tf2onnx
+
+    logger = logging.getLogger("tf2onnx")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            patch_tf2onnx()
+            yield
+    finally:
+        logger.setLevel(level)
+
+
+def _report(model, path, content, counts, rows, tolerance):
+    from mmkeras.export.onnx_file import OnnxFile
+
+    try:
+        file = OnnxFile(content)
+    except ValueError as error:
+        raise ValueError(
+            f"`model` wants operations that ONNX has. {error}. Nothing was written: "
+            f"write the layer with other `keras.ops`, or export "
+            f"`mmkeras.export.tflite` or `mmkeras.export.saved_model`."
+        ) from error
+    asked = lite_check.questions(model, rows)
+    largest, mean, agreement = lite_check.compare(model, file, asked)
+    return LiteReport(
+        path=str(path),
+        size=len(content),
+        quantize=None,
+        max_differences=largest,
+        mean_differences=mean,
+        agreement=agreement,
+        rows=sum(len(next(iter(batch.values()))) for batch, _ in asked),
+        tolerance=tolerance,
+        ops=counts,
+        milliseconds=file.milliseconds(asked[-1][0]),
+    )

@@ -1,0 +1,50 @@
+"""Asking an ONNX file by the names of its inputs and outputs, in ONNX Runtime."""
+
+from mmkeras.export.lite_file import GraphFile
+
+_DTYPES = {"tensor(float)": "float32", "tensor(int32)": "int32"}
+
+
+class OnnxFile(GraphFile):
+    """An ONNX file, ready to be asked.
+
+    Args:
+        content: bytes of the file.
+        threads: Integer, threads that a request may use.
+
+    Call arguments, Returns: as `GraphFile`.
+
+    Raises:
+        ImportError: onnxruntime is not installed.
+        ValueError: ONNX Runtime refuses the file, or an input is missing.
+    """
+
+    def __init__(self, content, threads=1):
+        try:
+            import onnxruntime
+        except ImportError as error:
+            raise ImportError(
+                "An ONNX file wants onnxruntime: pip install mmkeras[onnx]"
+            ) from error
+        options = onnxruntime.SessionOptions()
+        options.intra_op_num_threads = threads
+        options.log_severity_level = 3
+        try:
+            self._session = onnxruntime.InferenceSession(
+                content, options, providers=["CPUExecutionProvider"]
+            )
+        except Exception as error:  # its classes are not public
+            raise ValueError(f"ONNX Runtime refuses the file: {error}") from error
+        self.inputs = {
+            x.name: (tuple(_size(n) for n in x.shape), _DTYPES.get(x.type, x.type))
+            for x in self._session.get_inputs()
+        }
+        self.outputs = [x.name for x in self._session.get_outputs()]
+
+    def _serve(self, tensors):
+        found = self._session.run(None, tensors)
+        return dict(zip(self.outputs, found, strict=True))
+
+
+def _size(number):
+    return number if isinstance(number, int) else -1

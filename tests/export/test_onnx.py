@@ -1,0 +1,81 @@
+"""The ONNX file answers as the model does, asked without mmkeras."""
+
+import sys
+
+import keras
+import numpy as np
+import pytest
+
+import mmkeras as mm
+from mmkeras.export.onnx import OPSET
+from tests import tiny
+from tests.export import everything, lite
+
+
+def ask(path, tensors):
+    import onnxruntime
+
+    session = onnxruntime.InferenceSession(str(path))
+    names = [x.name for x in session.get_outputs()]
+    return dict(zip(names, session.run(None, tensors), strict=True))
+
+
+def close(got, wanted):
+    limit = 1e-4 * max(1, np.abs(wanted).max())
+    np.testing.assert_allclose(got, wanted, rtol=0, atol=limit)
+
+
+def test_four_modalities_by_name_and_absent(tmp_path):
+    model = everything.model()
+    report = mm.export.onnx(model, tmp_path / "all.onnx")
+    rows = mm.data.from_table(everything.table(tmp_path), model, batch_size=7)
+    rows = {name: np.asarray(x) for name, x in next(iter(rows)).items()}
+    wanted = model.predict(rows, verbose=0)
+    got = ask(tmp_path / "all.onnx", rows)
+    close(got["outputs"], wanted)
+    odds = np.exp(wanted.astype("float64"))
+    close(got["scores"], odds / odds.sum(1, keepdims=True))
+    assert report.max_difference < 1e-5 and report.agreement == 1.0
+    assert (tmp_path / "all_onnx_tokenizer.py").is_file()
+    loaded = mm.export.load(tmp_path / "all.onnx")
+    part = {name: x[:2] for name, x in rows.items()}
+    close(loaded.predict_on_batch(part), wanted[:2])
+
+
+def test_front_end_whose_fft_onnx_lacks(tmp_path):
+    """Any length; Keras' own ONNX export writes a file that no runtime loads."""
+    import onnx
+
+    wave = keras.Input((None,), name="wave")
+    model = keras.Model(wave, mm.audio.MFCC(16000, 13, n_fft=400)(wave))
+    report = mm.export.onnx(model, tmp_path / "mfcc.onnx")
+    for samples in (16000, 7001):
+        sound = lite.speech(samples)
+        got = ask(tmp_path / "mfcc.onnx", {"wave": sound})["outputs"]
+        close(got, model.predict(sound, verbose=0))
+    made = onnx.load(tmp_path / "mfcc.onnx")
+    onnx.checker.check_model(made, full_check=True)
+    assert [x.version for x in made.opset_import if not x.domain] == [OPSET]
+    assert sum(report.ops.values()) == len(made.graph.node)
+
+
+def test_an_operation_that_onnx_lacks(tmp_path):
+    wave = keras.Input((8,), name="wave")
+    model = keras.Model(wave, keras.ops.rfft(wave)[0])
+    with pytest.raises(ValueError, match="operations that ONNX has.*RFFT"):
+        mm.export.onnx(model, tmp_path / "a.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_without_tf2onnx(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tf2onnx", None)
+    with pytest.raises(ImportError, match=r"pip install mmkeras\[onnx\]"):
+        mm.export.onnx(tiny.model(), tmp_path / "a.onnx")
+    assert not list(tmp_path.iterdir())
+
+
+def test_bad_arguments(tmp_path):
+    with pytest.raises(ValueError, match="ending in '.onnx'"):
+        mm.export.onnx(tiny.model(), tmp_path / "a.tflite")
+    with pytest.raises(TypeError, match="wants a functional keras.Model"):
+        mm.export.onnx("model.keras", tmp_path / "a.onnx")
