@@ -33,6 +33,13 @@ _TRAIN_FLAGS = (
     ),
     ("class-weight", str, "balanced: each class weighs the same in training"),
     ("seed", int, "of everything random"),
+    ("precision", str, "float32, mixed_bfloat16 or mixed_float16 (loss scaled)"),
+    ("jit", str, "XLA: auto (where Keras can), on or off"),
+    ("clip-norm", float, "largest norm of a step's whole gradient; 0: any"),
+    ("accumulate", int, "batches whose gradients make one step"),
+    ("keep", str, "best: the epoch with the least validation loss; or last"),
+    ("logs", str, "folder for TensorBoard's event files and history.csv"),
+    ("profile", str, "FIRST,LAST: calls of the train step to profile into --logs"),
     ("on-bad-row", str, "raise, or absent: an unreadable cell is a missing modality"),
 )
 
@@ -84,18 +91,22 @@ def parser():
     predict = commands.add_parser("predict", help="write predictions as CSV")
     predict.add_argument("--out", default="predictions.csv")
     for command, run in ((evaluate, _evaluate), (predict, _predict)):
-        command.add_argument("model", metavar="MODEL", help=".keras file or folder")
+        exports = ", SavedModel, .tflite or .onnx" * (command is predict)
+        text = f".keras file or folder{exports}"
+        command.add_argument("model", metavar="MODEL", help=text)
         command.add_argument("table", metavar="TABLE")
         command.add_argument("--part", help="only rows whose split column says this")
         command.add_argument("--batch-size", type=_positive, default=32)
         command.add_argument("--on-bad-row", default="raise")
         _trust(command)
         command.set_defaults(run=run)
-    export = commands.add_parser("export", help="write a SavedModel or a TFLite file")
+    export = commands.add_parser("export", help="write a SavedModel or a file")
     export.add_argument("model", metavar="MODEL", help=".keras file or folder")
-    export.add_argument("--to", default="saved_model", help="saved_model or tflite")
     export.add_argument(
-        "--out", help="version folder or .tflite file; default: beside the model"
+        "--to", default="saved_model", help="saved_model, tflite or onnx"
+    )
+    export.add_argument(
+        "--out", help="version folder, or file; default: beside the model"
     )
     export.add_argument(
         "--quantize", help="of a TFLite file: float16, dynamic or int8; default: none"
@@ -103,7 +114,7 @@ def parser():
     export.add_argument(
         "--data",
         metavar="TABLE",
-        help="rows that a TFLite file is compared on; int8 takes its ranges from them",
+        help="rows that a file is compared on; int8 takes its ranges from them",
     )
     _trust(export)
     export.set_defaults(run=_export)
@@ -125,7 +136,7 @@ def _trust(command):
     command.add_argument(
         "--trust",
         action="store_true",
-        help="load the SavedModel inside a hub encoder: it runs code of its own",
+        help="load a SavedModel, also inside a hub encoder: it runs code of its own",
     )
 
 
@@ -140,6 +151,13 @@ def _train_parser(commands):
             metavar="NAME=ENCODER[:WEIGHTS]",
             help=f"{kind} modality; NAME is the table's column",
         )
+    train.add_argument(
+        "--tabular",
+        action="append",
+        default=[],
+        metavar="NAME=COLUMN,COLUMN",
+        help="columns of numbers and categories as one modality",
+    )
     train.add_argument("--label", help="label column")
     train.add_argument(
         "--option",
@@ -147,7 +165,8 @@ def _train_parser(commands):
         default=[],
         metavar="NAME.KEY=VALUE",
         help="argument of an encoder or of the fusion: photo.size=96, fusion.units=64, "
-        "photo.freeze=conv4_block6_out, photo.column=image_path",
+        "photo.freeze=conv4_block6_out, photo.column=image_path, "
+        "facts.units=[64, 32], facts.categorical=zip",
     )
     for flag, kind, text in _TRAIN_FLAGS:
         train.add_argument(f"--{flag}", type=kind, help=text)
@@ -193,11 +212,11 @@ def _recipe(arguments):
         recipe.sources.update(sources)
         for key, value in values.items():
             setattr(recipe, key, value)
-        recipe.__post_init__()
     else:
         recipe = recipes.from_values({"table": arguments.table, **values}, sources)
     for text in arguments.option:
         recipes.apply_option(recipe, text)
+    recipe.__post_init__()  # of what the options changed
     return recipe
 
 

@@ -10,6 +10,10 @@ import json
 import os
 import typing
 
+import keras
+
+from mmkeras import mends
+
 #: What TF_CONFIG looks like, for error messages.
 _EXAMPLE = (
     '{"cluster": {"worker": ["host0:12345", "host1:12345"]}, '
@@ -23,6 +27,8 @@ def strategy():
 
     Make model, optimizer and metrics in its scope, and call it before anything else of
     TensorFlow has run: workers must meet first. Called again it gives the same object.
+    Where it has several replicas, optimizers clip the gradient of the whole batch
+    (Keras clips each replica's part), and tell where one was made outside of the scope.
 
     Example:
     >>> strategy = mm.distribute.strategy()
@@ -42,9 +48,11 @@ def strategy():
     import tensorflow as tf
 
     if worker().count > 1:
-        _mend_multi_worker_fit()
+        mends.multi_worker_fit()
+        mends.optimizers()
         return tf.distribute.MultiWorkerMirroredStrategy()
     if len(tf.config.list_logical_devices("GPU")) > 1:
+        mends.optimizers()
         return tf.distribute.MirroredStrategy()
     return tf.distribute.get_strategy()
 
@@ -101,37 +109,36 @@ def is_chief():
     return worker().index == 0
 
 
-def _mend_multi_worker_fit():
-    """Keras 3's `fit` under `MultiWorkerMirroredStrategy` (keras issue 20329).
+def synchronize_batch_norm(model):
+    """Batch normalisation takes mean and variance over all replicas' rows.
 
-    Before the first step it reduces a batch outside of a replica, which this strategy
-    refuses; and it takes the mean of scalars over an axis that they lack. What is
-    replaced here acts under this strategy alone. tests/test_distribute.py tells when
-    Keras needs it no more.
+    Keras' own takes those of each replica: with few rows a replica they are noise, and
+    training is not that of one device. It matters where batch normalisation trains; a
+    frozen one uses its stored statistics and is the same either way.
+
+    Example:
+    >>> layers = [keras.Input((2,)), keras.layers.BatchNormalization()]
+    >>> model = keras.Sequential(layers)
+    >>> mm.distribute.synchronize_batch_norm(model).layers[0].synchronized
+    True
+
+    Args:
+        model: `keras.Model`, changed in place: weights, names and what is frozen stay.
+            A saved file keeps the setting, and loads under TensorFlow alone.
+
+    Returns:
+        `model`.
+
+    Raises:
+        ValueError: the backend is not TensorFlow.
     """
-    import tensorflow as tf
-    from keras.src.backend.tensorflow import trainer
-
-    if hasattr(trainer.reduce_per_replica, "__wrapped__"):
-        return
-    build = trainer.TensorFlowTrainer._maybe_symbolic_build
-    reduce = trainer.reduce_per_replica
-
-    def several_workers(strategy):
-        return isinstance(strategy, tf.distribute.MultiWorkerMirroredStrategy)
-
-    @functools.wraps(build)
-    def _maybe_symbolic_build(self, iterator=None, data_batch=None):
-        if not several_workers(self.distribute_strategy):
-            build(self, iterator=iterator, data_batch=data_batch)
-
-    @functools.wraps(reduce)
-    def reduce_per_replica(values, strategy, reduction):
-        if several_workers(strategy) and reduction in ("auto", "mean"):
-            return tf.nest.map_structure(
-                lambda x: strategy.reduce("MEAN", x, axis=None), values
-            )
-        return reduce(values, strategy, reduction)
-
-    trainer.TensorFlowTrainer._maybe_symbolic_build = _maybe_symbolic_build
-    trainer.reduce_per_replica = reduce_per_replica
+    if keras.backend.backend() != "tensorflow":
+        raise ValueError(
+            f"Synchronized batch normalisation wants the TensorFlow backend. Received: "
+            f"{keras.backend.backend()!r}, whose sharded arrays are one batch already."
+        )
+    for layer in model._flatten_layers():
+        if isinstance(layer, keras.layers.BatchNormalization):
+            layer.synchronized = True
+    model.train_function = None  # one that was traced already keeps the old form
+    return model

@@ -12,6 +12,7 @@ class ClassAccuracy(keras.metrics.SparseCategoricalAccuracy):
     """
 
     def update_state(self, y_true, y_pred, sample_weight=None):
+        y_pred = ops.convert_to_tensor(y_pred)
         y_true = _ids(y_true, y_pred.shape[-1])
         return super().update_state(y_true, y_pred, sample_weight)
 
@@ -96,6 +97,7 @@ class AreaUnderCurve(keras.metrics.AUC):
 
 def is_dense(labels, classes):
     """Whether labels are rows `(batch, classes)` and no ids; classes >= 2."""
+    labels = ops.convert_to_tensor(labels)
     return len(labels.shape) == 2 and labels.shape[-1] == classes
 
 

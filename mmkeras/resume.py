@@ -1,5 +1,6 @@
 """Training that goes on where it was stopped: the same step, the same numbers."""
 
+import inspect
 import signal
 import threading
 import time
@@ -97,6 +98,11 @@ class Resume(keras.callbacks.Callback):
         """The file of the state."""
         return self._file.path
 
+    @property
+    def kept(self):
+        """What is on the disk, in a sentence."""
+        return f"'{self.path}' holds {self._file.held}."
+
     def on_train_begin(self, logs=None):
         self._signal = None
         self._carried = None
@@ -187,12 +193,21 @@ class Resume(keras.callbacks.Callback):
                 self.skipped_steps -= 1
                 if not self.skipped_steps:
                     model.train_function = train
-                    model._symbolic_build(data_batch=data)  # makes the metrics
+                    self._make_metrics(data)
                     self._file.assign_metrics(model, arrays)
                     return model.get_metrics_result()
             return {}
 
         model.train_function = skipping
+
+    def _make_metrics(self, data):
+        """Has Keras make the metrics' variables, from the rows of one replica."""
+        strategy = self.model.distribute_strategy
+        one = keras.tree.map_structure(
+            lambda x: strategy.experimental_local_results(x)[0], data
+        )
+        with strategy.scope():
+            self.model._symbolic_build(data_batch=one)
 
     def _listen(self):
         self._handlers = {}
@@ -202,10 +217,20 @@ class Resume(keras.callbacks.Callback):
             self._handlers[number] = signal.signal(number, self._note)
 
     def _note(self, number, frame):
-        if self._signal:  # asked twice: at once
+        # asked twice, or `fit` has ended with an error and told no callback: at once
+        if self._signal or not self._fits(frame):
             self._unlisten()
             signal.raise_signal(number)
         self._signal = number
+
+    def _fits(self, frame):
+        """Whether the model's `fit` is among the callers of a frame."""
+        fit = inspect.unwrap(type(self.model).fit).__code__
+        while frame is not None:
+            if frame.f_code is fit and frame.f_locals.get("self") is self.model:
+                return True
+            frame = frame.f_back
+        return False
 
     def _unlisten(self):
         for number, handler in self._handlers.items():

@@ -18,7 +18,8 @@ class StateFile:
 
     def __init__(self, path):
         self.path = Path(path)
-        self._last = None  # what the file on disk holds, in words
+        #: What the file on disk holds, in words, as this object left or found it.
+        self.held = "no state"
 
     def read(self):
         """The note (a dict) and the arrays by name; None where there is no file.
@@ -41,7 +42,7 @@ class StateFile:
                 f"'{self.path}' is not a training state that can be read ({error}). "
                 f"Remove it to start anew."
             ) from error
-        self._last = _where(about)
+        self.held = _where(about)
         return about, arrays
 
     def write(self, about, arrays):
@@ -63,15 +64,12 @@ class StateFile:
                 to_disk(temporary)
             to_disk(self.path.parent)
         except (OSError, SafetensorError) as error:
-            kept = (
-                f"The file still holds {self._last}" if self._last else "None is kept"
-            )
             raise OSError(
                 f"The training state of {_where(about)} could not be written to "
-                f"'{self.path}' ({error}). {kept}. Make room and start the same "
-                f"program again."
+                f"'{self.path}' ({error}). The file still holds {self.held}. Make room "
+                f"and start the same program again."
             ) from error
-        self._last = _where(about)
+        self.held = _where(about)
 
     def assign(self, model, arrays):
         """Gives the arrays to the model and its optimizer.

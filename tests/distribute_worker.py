@@ -1,6 +1,8 @@
 """Script: trains a small multimodal model under the environment's strategy.
 
-python distribute_worker.py OUT [plain|library]    plain: without the remedy for `fit`
+python distribute_worker.py OUT [plain|library|dies]
+
+"plain" is without the remedy for `fit`; in "dies" worker 1 is killed at step 4.
 
 TF_CONFIG says which worker this is. Leaves the weights in OUT.npz; history, evaluation
 and the number of files that were read in OUT.json. With "two" in the environment's
@@ -9,6 +11,7 @@ MMKERAS_TEST_DEVICES one process has two logical CPUs.
 
 import json
 import os
+import signal
 import sys
 
 os.environ["TF_CPP_MIN_LOG_LEVEL"] = "3"
@@ -18,7 +21,7 @@ import numpy as np
 import pandas
 
 import mmkeras as mm
-from mmkeras import distribute
+from mmkeras import distribute, mends
 from mmkeras.testing.replicas import two_cpus
 
 ROWS, BATCH = 40, 8
@@ -35,6 +38,14 @@ def table():
     )
 
 
+class Die(keras.callbacks.Callback):
+    """Ends the process as kill -9 does, at the fourth step."""
+
+    def on_train_batch_end(self, batch, logs=None):
+        if batch == 3:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+
 class Counted(mm.audio.Waveform):
     """Counts the files that it reads."""
 
@@ -47,7 +58,7 @@ class Counted(mm.audio.Waveform):
 
 def main(out, how="library"):
     if how == "plain":
-        distribute._mend_multi_worker_fit = lambda: None
+        mends.multi_worker_fit = lambda: None
     two = os.environ.get("MMKERAS_TEST_DEVICES") == "two"
     strategy = two_cpus() if two else distribute.strategy()
     keras.utils.set_random_seed(0)
@@ -65,9 +76,12 @@ def main(out, how="library"):
     # under a strategy Keras begins a pass before the first: `resume` counts epochs
     resume = mm.Resume(f"{out}.state", every=3)
     common["resume"] = resume
+    callbacks = [resume]
+    if how == "dies" and not distribute.is_chief():
+        callbacks.append(Die())
     train = mm.data.from_table(table(), contracts, "y", shuffle=True, **common)
     history = model.fit(
-        train, epochs=2, verbose=0, shuffle=False, callbacks=[resume]
+        train, epochs=2, verbose=0, shuffle=False, callbacks=callbacks
     ).history
     read = Counted.count
     scores = model.evaluate(train, verbose=0)

@@ -5,6 +5,7 @@ import os
 import socket
 import subprocess
 import sys
+import time
 from pathlib import Path
 
 import numpy as np
@@ -96,6 +97,19 @@ def test_two_devices_and_two_workers_equal_one(tmp_path):
 def test_keras_still_needs_the_remedy(tmp_path):
     """Fails when Keras' `fit` works with several workers: then take ours out."""
     assert all(status != 0 for status, _ in two_workers(tmp_path, "plain"))
+
+
+@pytest.mark.slow
+def test_a_dead_worker_ends_the_others_with_an_error(tmp_path):
+    """In time (`end` waits no longer than its limit), and says what to do."""
+    begun = time.monotonic()
+    (status, said), (killed, _) = two_workers(tmp_path, "dies")
+    assert time.monotonic() - begun < 120
+    assert killed == -9
+    assert status not in (0, -9), said[-2000:]
+    assert "ConnectionError: Another worker is gone" in said
+    assert "training.state' holds epoch 1, step 3. Start the same program" in said
+    assert (tmp_path / "dies0.state/training.state").is_file()
 
 
 ALONE, CLUSTER = {"worker": ["a:1"]}, {"worker": ["a:1", "b:2"]}

@@ -88,6 +88,47 @@ def test_a_signal_ends_after_the_step_and_saves(tmp_path, number, raised):
     np.testing.assert_array_equal(arrays["model/0"], model.get_weights()[0])
 
 
+class Fail(keras.callbacks.Callback):
+    def on_train_batch_end(self, batch, logs=None):
+        raise InterruptedError
+
+
+def test_after_an_error_in_fit_signals_do_as_before(tmp_path):
+    noted = []
+    before = signal.signal(signal.SIGTERM, lambda number, _: noted.append(number))
+    try:
+        with pytest.raises(InterruptedError):
+            network().fit(X, Y, callbacks=[mm.Resume(tmp_path), Fail()], verbose=0)
+        signal.raise_signal(signal.SIGTERM)
+        assert noted == [signal.SIGTERM]
+        signal.raise_signal(signal.SIGTERM)
+        assert len(noted) == 2
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def test_a_full_disk_ends_training_and_says_what_is_kept(tmp_path):
+    """The limit on a file's size refuses the bytes themselves, as a full disk does."""
+    resource = pytest.importorskip("resource")
+    model = network()
+    rest = {"batch_size": 2, "epochs": 2, "verbose": 0}
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+
+    class Full(keras.callbacks.Callback):
+        def on_train_batch_end(self, batch, logs=None):
+            if batch == 2:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (100, limit[1]))
+
+    try:
+        with pytest.raises(OSError, match="epoch 1, step 4 could not.*epoch 1, step 2"):
+            model.fit(X, Y, callbacks=[mm.Resume(tmp_path, every=2), Full()], **rest)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert os.listdir(tmp_path) == ["training.state"]
+    about, _ = mm.Resume(tmp_path)._file.read()
+    assert (about["epoch"], about["step"]) == (0, 2)
+
+
 def test_errors(tmp_path, monkeypatch):
     with pytest.raises(ValueError, match="`every` wants 1 step or more"):
         mm.Resume(tmp_path, every=0)

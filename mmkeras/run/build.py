@@ -6,9 +6,10 @@ import re
 
 import keras
 
-from mmkeras import audio, fusion, heads, hub, image, text
+from mmkeras import audio, fusion, heads, hub, image, tabular, text
 from mmkeras.fusion.base import Fusion
 from mmkeras.fusion.late import LateFusion
+from mmkeras.run import facts
 
 _UNITS = 128  # width of the fused tensor where the recipe says nothing
 _HEADS = {
@@ -18,13 +19,15 @@ _HEADS = {
 }
 
 
-def encoder(name, source, sentences=()):
+def encoder(name, source, sentences=(), rows=None, on_bad_row="raise"):
     """The encoder that a recipe's `Source` names.
 
     Args:
         name: the modality, for error messages.
         source: `recipe.Source`.
         sentences: training sentences, for text encoders with a vocabulary of their own.
+        rows: DataFrame, the training rows, for tabular encoders.
+        on_bad_row: "raise" or "absent", for cells of those that cannot be read.
 
     Raises:
         ValueError: unknown encoder (near names listed) or wrong options.
@@ -33,6 +36,10 @@ def encoder(name, source, sentences=()):
         return source.encoder
     builders = {"image": _image, "text": _text, "audio": _audio}
     try:
+        if source.kind == "tabular":
+            _function(tabular, source.encoder, "tabular")
+            _no_weights(source)
+            return facts.encoder(name, source, rows, on_bad_row)
         return builders[source.kind](source, sentences)
     except (TypeError, ValueError) as error:
         if not _refused(error):

@@ -6,6 +6,8 @@ from collections import Counter
 
 from mmkeras.analysis import plots
 from mmkeras.data.labels import class_name, class_names
+from mmkeras.model import readers
+from mmkeras.run import facts
 
 _VERSIONS = ("mmkeras", "tensorflow", "keras", "transformers", "librosa", "numpy")
 
@@ -14,8 +16,10 @@ def card(result, recipe, parts, columns, head, command):
     """The card as Markdown."""
     sections = [
         f"# {result.folder.name}",
-        f"Trained by mmkeras: {_sources(recipe)}, joined by `{recipe.fusion}`.",
+        f"Trained by mmkeras in {recipe.precision}: {_sources(recipe)}, joined by "
+        f"`{recipe.fusion}`. The saved model computes in float32.",
         _data(recipe, parts, columns, result),
+        *_facts(recipe, result),
         _classes(head, parts, recipe),
         "## Scores on the test rows, for every subset of the modalities\n\n"
         + _fenced(str(result.report)),
@@ -53,6 +57,7 @@ def _sources(recipe):
 
 def _data(recipe, parts, columns, result):
     lines = ["## Data", "", f"Table `{recipe.table}`, label `{recipe.label}`."]
+    columns = _one_by_one(columns)
     header = ["part", "rows", *(f"{x} missing" for x in columns)]
     lines += ["", "| " + " | ".join(header) + " |", "|" + "---|" * len(header)]
     for part, rows in parts.items():
@@ -64,6 +69,24 @@ def _data(recipe, parts, columns, result):
         lines[-1] += "treated as missing:"
         lines += [f"- {x}" for x in result.bad_rows[:50]]
     return "\n".join(lines)
+
+
+def _one_by_one(columns):
+    """Names and columns, those of a modality of several under their own names."""
+    found = {}
+    for name, column in columns.items():
+        if isinstance(column, str):
+            found[name] = column
+        else:
+            found |= {f"{name}.{x}": x for x in column}
+    return found
+
+
+def _facts(recipe, result):
+    """A section on each modality of several columns."""
+    found = readers(result.model)
+    tabular = [x for x, source in recipe.sources.items() if source.kind == "tabular"]
+    return [facts.for_card(name, found[name]) for name in tabular]
 
 
 def _missing(column):

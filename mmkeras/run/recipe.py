@@ -8,10 +8,11 @@ import difflib
 import tomllib
 from pathlib import Path
 
-KINDS = ("image", "text", "audio")
+KINDS = ("image", "text", "audio", "tabular")
 TASKS = ("classification", "multilabel", "regression")
 SCHEDULES = ("constant", "cosine")
 BAD_ROWS = ("raise", "absent")
+PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
 
 
 @dataclasses.dataclass
@@ -19,21 +20,24 @@ class Source:
     """One modality of a recipe.
 
     Args:
-        kind: "image", "text" or "audio".
-        encoder: name of an encoder function ("resnet50", "bert", "mfcc_cnn"), a
-            `.keras` file, "hub:FOLDER", or a `keras.Model` with a contract.
+        kind: "image", "text", "audio" or "tabular".
+        encoder: name of an encoder function ("resnet50", "bert", "mlp"), a `.keras`
+            file, "hub:FOLDER", or a `keras.Model` with a contract.
         weights: what follows the colon: a checkpoint folder or weights file; None:
             the encoder's default; "none": random.
-        column: table column; None: the modality's name.
+        column: table column; None: the modality's name. Of "tabular" a list.
         freeze: "auto" (pretrained encoders are frozen, fresh ones train), True,
             False, or the layer up to which it freezes.
-        options: further arguments of the encoder function.
+        options: further arguments of the encoder function; of "tabular" also
+            `numeric` and `categorical`, columns whose kind is not to be told from the
+            training rows, and `max_categories` and `min_count` of
+            `mmkeras.tabular.Columns.from_frame`.
     """
 
     kind: str
     encoder: object
     weights: str | None = None
-    column: str | None = None
+    column: object = None
     freeze: object = "auto"
     options: dict = dataclasses.field(default_factory=dict)
 
@@ -67,11 +71,22 @@ class Recipe:
     #: "balanced", or in a TOML file a table, class -> weight; of the training rows.
     class_weight: object = None
     export: bool = True
+    precision: str = "float32"
+    jit: str = "auto"
+    clip_norm: float = 0.0
+    accumulate: int = 1
+    keep: str = "best"
+    logs: str | None = None
+    #: First and last call of the train step: "10,12", or a list of two in TOML.
+    profile: object = None
 
     def __post_init__(self):
         _choice("task", self.task, TASKS)
         _choice("on_bad_row", self.on_bad_row, BAD_ROWS)
         _choice("schedule", self.schedule, SCHEDULES)
+        _choice("precision", self.precision, PRECISIONS)
+        _choice("jit", self.jit, ("auto", "on", "off"))
+        _choice("keep", self.keep, ("best", "last"))
         if self.class_weight not in (None, "balanced") and not isinstance(
             self.class_weight, dict
         ):
@@ -82,14 +97,34 @@ class Recipe:
         if not self.sources:
             raise ValueError(
                 "A recipe wants at least one modality: --image, --text or --audio "
-                "NAME=ENCODER, or a table [image.NAME] in the TOML file."
+                "NAME=ENCODER, --tabular NAME=COLUMN,COLUMN, or a table [image.NAME] "
+                "in the TOML file."
             )
+        for name, source in self.sources.items():
+            if source.kind == "tabular":
+                _several(name, source)
+                self._no_answers(name, source)
         for field in dataclasses.fields(self):
             _number(field, getattr(self, field.name))
-        for name in ("epochs", "batch_size"):
+        self.profile = _profile(self.profile, self.logs)
+        if self.clip_norm < 0:
+            raise ValueError(
+                f"`clip_norm` wants the largest norm of a step's gradient, or 0 for "
+                f"none. Received: {self.clip_norm}"
+            )
+        for name in ("epochs", "batch_size", "accumulate"):
             if getattr(self, name) < 1:
                 raise ValueError(
                     f"`{name}` wants 1 or more. Received: {getattr(self, name)}"
+                )
+
+    def _no_answers(self, name, source):
+        """Checks that no column of a tabular source is one of the recipe's own."""
+        for what in ("label", "split", "group"):
+            if getattr(self, what) in source.column:
+                raise ValueError(
+                    f"Column '{getattr(self, what)}' is the `{what}`: the model must "
+                    f"not see it. Leave it out of '{name}'. Received: {source.column}"
                 )
 
     def to_dict(self):
@@ -149,8 +184,17 @@ def from_values(values, sources, where="the command"):
 
 
 def parse_source(kind, text):
-    """`NAME=ENCODER[:WEIGHTS]` of a flag, as (name, Source)."""
+    """`NAME=ENCODER[:WEIGHTS]` of a flag, as (name, Source).
+
+    Of `--tabular` it is NAME=COLUMN,COLUMN,...
+    """
     name, equals, encoder = text.partition("=")
+    if kind == "tabular":
+        if not (name and encoder):
+            raise ValueError(
+                f"`--tabular` wants NAME=COLUMN,COLUMN,... Received: {text!r}"
+            )
+        return name, Source(kind, "mlp", column=_names(encoder))
     if not (name and equals and encoder):
         raise ValueError(
             f"`--{kind}` wants NAME=ENCODER or NAME=ENCODER:WEIGHTS. Received: {text!r}"
@@ -167,12 +211,44 @@ def split_encoder(text):
 
 
 def _source(kind, name, entry, path):
+    if kind == "tabular":
+        entry = {"encoder": "mlp", "column": entry.pop("columns", None), **entry}
     if "encoder" not in entry:
         raise ValueError(f"In recipe {path!r}: [{kind}.{name}] wants an `encoder`.")
     encoder, weights = split_encoder(entry.pop("encoder"))
     weights = entry.pop("weights", entry.pop("checkpoint", weights))
     own = {key: entry.pop(key) for key in ("column", "freeze") if key in entry}
     return Source(kind, encoder, weights, options=entry, **own)
+
+
+def _several(name, source):
+    """Checks a tabular source's columns; lists stand for words with commas."""
+    source.column = _names(source.column)
+    twice = sorted({x for x in source.column if source.column.count(x) > 1})
+    if not source.column or "" in source.column or twice:
+        raise ValueError(
+            f"Tabular modality '{name}' wants different columns, at least one: "
+            f"--tabular {name}=price,colour, or columns = ['price', 'colour'] in "
+            f"[tabular.{name}]. Received: {source.column}"
+        )
+    for key in ("numeric", "categorical"):
+        if key in source.options:
+            source.options[key] = found = _names(source.options[key])
+            unknown = [x for x in found if x not in source.column]
+            if unknown:
+                raise ValueError(
+                    f"`{key}` of '{name}' names {unknown}, which are not among its "
+                    f"columns: name them there too. Received: {source.column}"
+                )
+
+
+def _names(value):
+    """Columns as a list: "price, colour" or ["price", "colour"]."""
+    if value is None:
+        return []
+    if isinstance(value, list | tuple):
+        return [str(x) for x in value]
+    return [x.strip() for x in str(value).split(",")]
 
 
 def _table(value, name, path):
@@ -196,6 +272,25 @@ def _number(field, value):
         )
 
 
+def _profile(value, logs):
+    """First and last call, as a list of two integers."""
+    if value is None:
+        return None
+    words = value.split(",") if isinstance(value, str) else value
+    try:
+        first, last = (int(x) for x in words)
+    except (TypeError, ValueError):
+        first, last = 0, 0
+    if not 1 <= first <= last:
+        raise ValueError(
+            f"`profile` wants the first and the last call of the train step, counted "
+            f"from 1, such as 10,12. Received: {value!r}"
+        )
+    if not logs:
+        raise ValueError("`profile` wants `logs` too: the folder that it is kept in.")
+    return [first, last]
+
+
 def _choice(name, value, valid):
     if value not in valid:
         near = difflib.get_close_matches(str(value), valid, 1)
@@ -213,7 +308,8 @@ def apply_option(recipe, text):
 
     NAME is a modality or "fusion"; VALUE is read as TOML where it can be (numbers,
     true, lists), else as a string. `column`, `freeze` and `weights` are the source's
-    own, all other keys go to the encoder's function.
+    own, all other keys go to the encoder's function. Columns may be words with commas
+    between them.
     """
     path, equals, value = text.partition("=")
     name, dot, key = path.partition(".")
@@ -227,6 +323,8 @@ def apply_option(recipe, text):
         value = tomllib.loads(f"x = {value}")["x"]
     except tomllib.TOMLDecodeError:
         pass
+    if name != "fusion" and recipe.sources[name].kind == "tabular":
+        key = {"columns": "column"}.get(key, key)
     if name == "fusion":
         recipe.fusion_options[key] = value
     elif key in ("column", "freeze", "weights"):

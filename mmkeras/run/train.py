@@ -11,9 +11,8 @@ from mmkeras import analysis, data, export, transfer
 from mmkeras.aside import aside
 from mmkeras.data.labels import class_name, class_names
 from mmkeras.data.table import is_missing
-from mmkeras.model import multimodal
-from mmkeras.resume import Resume
-from mmkeras.run import build, card, files
+from mmkeras.model import multimodal, readers
+from mmkeras.run import build, card, facts, files, precision, stage
 from mmkeras.run.progress import Progress
 from mmkeras.run.recipe import Recipe
 from mmkeras.run.rows import Rows
@@ -55,7 +54,11 @@ def train(recipe, progress=None, command="mmkeras train", resume=False):
         ValueError: a wrong table, label, encoder or option; nothing is written then.
             Or `resume` and the run that was stopped had another recipe.
     """
-    progress = progress or Progress(quiet=True)
+    with precision.policy(recipe.precision):
+        return _train(recipe, progress or Progress(quiet=True), command, resume)
+
+
+def _train(recipe, progress, command, resume):
     state = _state(recipe, resume, progress)
     keras.utils.set_random_seed(recipe.seed)
     parts = split(recipe)
@@ -63,6 +66,9 @@ def train(recipe, progress=None, command="mmkeras train", resume=False):
     names = classes(recipe, parts)
     head = build.head(recipe.task, names, recipe.head_dropout, recipe.fusion)
     model = assemble(recipe, head, parts["train"], columns)
+    for name, source in recipe.sources.items():
+        if source.kind == "tabular":
+            progress.say(facts.told(name, source, readers(model)[name]))
     progress.say(transfer.summary(model).to_string())
 
     bad = []
@@ -72,7 +78,8 @@ def train(recipe, progress=None, command="mmkeras train", resume=False):
     history = _fit_head(model, head, rows, recipe, progress, state)
     if recipe.finetune_epochs:
         _join(history, _finetune(model, head, rows, recipe, progress, state))
-    compile_for(model, head, recipe.learning_rate)
+    model = precision.in_float32(model)
+    stage.compile_for(model, head, recipe.learning_rate, recipe)
 
     progress.say("Scoring every subset of the modalities on the test rows.")
     report = analysis.modality_report(model, rows.stream("test"))
@@ -110,7 +117,7 @@ def split(recipe):
         x
         for x in [
             recipe.label,
-            *(source.column or name for name, source in recipe.sources.items()),
+            *_columns_of(recipe),
         ]
         if x not in table.columns
     ]
@@ -134,7 +141,20 @@ def split(recipe):
                 f"The split has no rows '{part}': column '{recipe.split}' wants the "
                 f"words train, val and test. Received: {sizes}"
             )
+    batches = -(-sizes["train"] // recipe.batch_size)
+    if recipe.accumulate > batches:
+        raise ValueError(
+            f"`accumulate` wants at most the {batches} batches of an epoch, else no "
+            f"epoch takes a step. Received: {recipe.accumulate}"
+        )
     return parts
+
+
+def _columns_of(recipe):
+    """Every column that a modality takes."""
+    for name, source in recipe.sources.items():
+        several = source.kind == "tabular"
+        yield from source.column if several else [source.column or name]
 
 
 def classes(recipe, parts):
@@ -167,7 +187,8 @@ def assemble(recipe, head, train_rows, columns):
                     f"Column '{columns[name]}' holds no text in the training rows: "
                     f"leave modality '{name}' out."
                 )
-        made[name] = build.encoder(name, source, sentences)
+        rows = (train_rows, recipe.on_bad_row)
+        made[name] = build.encoder(name, source, sentences, *rows)
     layer = build.fusion_layer(recipe.fusion, recipe.fusion_options, head.layer)
     model = multimodal(
         made, layer, head.layer, modality_dropout=recipe.modality_dropout
@@ -182,71 +203,34 @@ def assemble(recipe, head, train_rows, columns):
     return model
 
 
-def compile_for(
-    model, head, learning_rate, weight_decay=0.0, steps=None, per_execution=1
-):
-    """Compiles with AdamW; biases and norms do not decay.
-
-    With `steps` the rate falls to 0 over them by a cosine. A trunk's steps are so
-    short that starting them costs as much: `per_execution` of them start as one.
-    """
-    if steps:
-        learning_rate = keras.optimizers.schedules.CosineDecay(learning_rate, steps)
-    optimizer = keras.optimizers.AdamW(learning_rate, weight_decay=weight_decay)
-    optimizer.exclude_from_weight_decay(var_names=["bias", "gamma", "beta"])
-    metrics = [x.__class__.from_config(x.get_config()) for x in head.metrics]
-    model.compile(
-        optimizer, head.loss, metrics=metrics, steps_per_execution=per_execution
-    )
-
-
 def _fit_head(model, head, rows, recipe, progress, state):
     """Fits all that is not frozen; what is frozen runs once."""
     steps = rows.steps(recipe.epochs)
-    callbacks = _callbacks(recipe, state / "head")
+    callbacks = stage.callbacks(recipe, state, "head")
     shuffled = {"shuffle": True, "resume": callbacks[-1]}
     if not (rows.folder or rows.fit_in_memory()):
         progress.say("Training on rows read in every epoch.")
-        compile_for(model, head, recipe.learning_rate, recipe.weight_decay, steps)
+        stage.compile_for(model, head, recipe.learning_rate, recipe, steps)
         train, val = rows.stream("train", **shuffled), rows.stream("val")
-        return _fit(model, train, val, recipe.epochs, callbacks, progress)
+        return stage.fit(model, train, val, recipe.epochs, callbacks, progress)
     train, val = rows.features("train", **shuffled), rows.features("val")
     part = transfer.trunk(model)
-    rate, decay = recipe.learning_rate, recipe.weight_decay
-    compile_for(part, head, rate, decay, steps, rows.per_execution())
+    rate = recipe.learning_rate
+    stage.compile_for(part, head, rate, recipe, steps, rows.per_execution())
     progress.say(f"Training {part.count_params():,} parameters{rows.on_what()}.")
-    return _fit(part, train, val, recipe.epochs, callbacks, progress)
+    return stage.fit(part, train, val, recipe.epochs, callbacks, progress)
 
 
 def _finetune(model, head, rows, recipe, progress, state):
     transfer.unfreeze(model)
     steps = rows.steps(recipe.finetune_epochs)
     rate = recipe.finetune_learning_rate
-    compile_for(model, head, rate, recipe.weight_decay, steps)
+    stage.compile_for(model, head, rate, recipe, steps)
     progress.say("Fine-tuning the whole model end to end.")
-    callbacks = _callbacks(recipe, state / "finetune")
+    callbacks = stage.callbacks(recipe, state, "finetune")
     train = rows.stream("train", shuffle=True, resume=callbacks[-1])
     val = rows.stream("val")
-    return _fit(model, train, val, recipe.finetune_epochs, callbacks, progress)
-
-
-def _callbacks(recipe, state):
-    """Early stopping if asked for, and last what keeps the state of the training."""
-    callbacks = []
-    if recipe.patience:
-        stop = keras.callbacks.EarlyStopping(
-            "val_loss", patience=recipe.patience, restore_best_weights=True
-        )
-        callbacks.append(stop)
-    return [*callbacks, Resume(state, remember=callbacks)]
-
-
-def _fit(model, train, val, epochs, callbacks, progress):
-    kwargs = {"validation_data": val, "epochs": epochs, "verbose": 0}
-    kwargs["shuffle"] = False  # the datasets shuffle themselves
-    with progress.epochs(epochs) as callback:
-        history = model.fit(train, callbacks=[*callbacks, callback], **kwargs)
-    return {key: list(map(float, x)) for key, x in history.history.items()}
+    return stage.fit(model, train, val, recipe.finetune_epochs, callbacks, progress)
 
 
 def _join(history, more):

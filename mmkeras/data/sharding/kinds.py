@@ -83,6 +83,8 @@ def describe(frame, files):
 
 def plain(cell):
     """A cell as JSON has it: a string, number, bool, list of these, or None."""
+    if isinstance(cell, np.float16 | np.float32):
+        return None if np.isnan(cell) else float(str(cell))  # 0.1, not 0.10000000149
     if isinstance(cell, np.generic):
         cell = cell.item()
     if isinstance(cell, bytes | bytearray | memoryview):
@@ -119,7 +121,7 @@ def feature(cell):
     if cell is None or cell == "" or not cells:
         return None
     if all(isinstance(x, int) and -(2**63) <= x < 2**63 for x in cells):
-        return tf.train.Feature(int64_list=tf.train.Int64List(value=cells))
+        return tf.train.Feature(int64_list=tf.train.Int64List(value=map(int, cells)))
     if all(isinstance(x, int | float) for x in cells):
         return tf.train.Feature(float_list=tf.train.FloatList(value=cells))
     cells = [x if isinstance(x, bytes) else encoded(str(x)) for x in cells]

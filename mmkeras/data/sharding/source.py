@@ -37,16 +37,16 @@ class Source:
         return len(self.frame)
 
     def digest(self, about):
-        """Hexadecimal hash of all cells, but not of what is in the files."""
+        """Hexadecimal hash of all cells; of local files path, size and time count."""
         digest = hashlib.blake2b(about, digest_size=16)
         for column, described in self.columns.items():
             digest.update(json.dumps([column, described]).encode())
             if column in self.values:
                 digest.update(json.dumps(self.values[column]).encode())
                 continue
-            for cell in self.frame[column]:
-                if not isinstance(cell, bytes | bytearray | memoryview):
-                    cell = kinds.encoded(str(cell))
+            for cell in self.cells[column]:
+                if not isinstance(cell, bytes):
+                    cell = kinds.encoded(_stamp(cell))
                 digest.update(b"%d:%b" % (len(cell), cell))
         return digest.hexdigest()
 
@@ -95,6 +95,15 @@ class Source:
         features = tf.train.Features(feature=features)
         # in one order: a shard that is written again is the same file
         return tf.train.Example(features=features).SerializeToString(deterministic=True)
+
+
+def _stamp(path):
+    """What tells whether a file was changed; None is an absent one."""
+    if path is None or "://" in path:
+        return str(path)
+    path = os.path.abspath(path)
+    found = os.stat(path)
+    return f"{path} {found.st_size} {found.st_mtime_ns}"
 
 
 def _content(path):

@@ -1,11 +1,13 @@
 """Shards hold what the table holds, and give what `from_table` gives."""
 
 import json
+import shutil
 import signal
 import subprocess
 import sys
 
 import numpy as np
+import pandas
 import pytest
 import tensorflow as tf
 
@@ -300,6 +302,32 @@ def test_which_columns_are_files(tmp_path, folder, table, contracts):
         mm.data.from_shards(tmp_path / "shards", contracts)
     with pytest.raises(ValueError, match="no column 'sound' for `files`"):
         mm.data.write_shards(table, tmp_path / "other", files=["sound"])
+
+
+def test_shards_of_other_files_are_not_taken_for_these(tmp_path, folder, table):
+    relative = pandas.DataFrame({"photo": ["0.png", "1.png"]})
+    mm.data.write_shards(relative, tmp_path / "small", root=folder)
+    shutil.copytree(folder, tmp_path / "copy")
+    with pytest.raises(ValueError, match="those of another table"):
+        mm.data.write_shards(relative, tmp_path / "small", root=tmp_path / "copy")
+    mm.data.write_shards(table, tmp_path / "shards")
+    photo = folder / "0.png"
+    photo.write_bytes((folder / "1.png").read_bytes())
+    with pytest.raises(ValueError, match="those of another table"):
+        mm.data.write_shards(table, tmp_path / "shards")
+
+
+@pytest.mark.parametrize("dtype", [bool, "boolean", object])
+def test_columns_of_true_and_false(tmp_path, dtype):
+    rows = pandas.DataFrame({"ok": pandas.Series([True, False, True], dtype=dtype)})
+    rows["share"] = np.array([0.1, np.nan, 1 / 3], "float32")
+    mm.data.write_shards(rows, tmp_path / "shards")
+    contract = {"x": mm.tabular.Columns(numeric={"share": (0, 1)}, categorical={})}
+    wanted = list(mm.data.from_table(rows, contract, "ok").as_numpy_iterator())
+    found = mm.data.from_shards(tmp_path / "shards", contract, "ok")
+    for (x, y), (a, b) in zip(wanted, found.as_numpy_iterator(), strict=True):
+        assert y == b
+        np.testing.assert_array_equal(x["x"], a["x"])
 
 
 def test_blocks_are_read_once(tmp_path, table, contracts, monkeypatch):

@@ -1,0 +1,76 @@
+"""What to expect of many GPUs, on paper: a model of one step from stated numbers.
+
+Command: python benchmarks/scaling.py [--flops 18.8e9] [--weights 133.9e6] [--batch 64]
+    [--gpu 989e12] [--share 0.35] [--inside 360e9] [--outside 25e9] [--rows 130]
+
+Data parallel training of ResNet50 + BERT-base (64 tokens) + gated fusion. Operations
+and weights are counted (benchmarks/train_step.py), rows a second and core are measured
+(benchmarks/input_pipeline.py); the rest is stated: an H200's peak in bfloat16 and the
+share of it that such a network reaches, and bytes a second of an all-reduce within a
+host of eight GPUs and through each host's network.
+
+- compute: 3 x forward x batch / (peak x share); a backward pass is two forward ones.
+- all-reduce: 2 (n - 1) / n x 4 bytes a weight / bandwidth, within hosts and then across
+  them; "hidden" is where it runs beside the backward pass, two thirds of the compute.
+- gather: what InfoNCE brings from the other replicas, two embeddings of 512 a row.
+- cores: that decode pictures, texts and clips as fast as one GPU takes them.
+"""
+
+import argparse
+
+HOST = 8  # GPUs
+UNITS, MODALITIES = 512, 2
+
+
+def step(gpus, options):
+    """Milliseconds of compute, all-reduce and gather of a step."""
+    hosts = -(-gpus // HOST)
+    within = min(gpus, HOST)
+    work = 3 * options.flops * options.batch / (options.gpu * options.share)
+    size = 4 * options.weights
+    reduce = 2 * (within - 1) / within * size / options.inside
+    reduce += 2 * (hosts - 1) / hosts * size / options.outside
+    rows = options.batch * gpus
+    gather = 4 * UNITS * MODALITIES * rows
+    gather = gather / options.outside if hosts > 1 else gather / options.inside
+    return 1e3 * work, 1e3 * reduce, 1e3 * gather * (gpus > 1)
+
+
+def table(options):
+    """Lines of the table."""
+    yield (
+        f"{'GPUs':>5s} {'compute':>8s} {'all-reduce':>11s} {'gather':>7s}   "
+        f"{'efficiency':>10s} {'hidden':>7s} {'rows/s':>10s} {'cores a GPU':>12s}"
+    )
+    for gpus in (1, 8, 16, 64, 256, 1024):
+        work, reduce, gather = step(gpus, options)
+        left = max(reduce - 2 / 3 * work, 0.0)
+        plain, hidden = work / (work + reduce), work / (work + left)
+        rows = gpus * options.batch / (work + left) * 1e3
+        cores = rows / gpus / options.rows
+        yield (
+            f"{gpus:5d} {work:5.1f} ms {reduce:8.1f} ms {gather:4.1f} ms   "
+            f"{100 * plain:8.0f} % {100 * hidden:5.0f} % {rows:10,.0f} {cores:12.0f}"
+        )
+
+
+def main():
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    numbers = {
+        "flops": (18.8e9, "operations of a forward pass, a row"),
+        "weights": (133.9e6, "weights that train"),
+        "gpu": (989e12, "operations a second of a GPU at its peak"),
+        "share": (0.35, "share of the peak that is reached"),
+        "inside": (360e9, "bytes a second of an all-reduce within a host"),
+        "outside": (25e9, "bytes a second of each host's network (25e9: 200 Gb/s)"),
+        "rows": (130.0, "rows a second that one core decodes"),
+    }
+    for name, (value, text) in numbers.items():
+        parser.add_argument(f"--{name}", type=float, default=value, help=text)
+    parser.add_argument("--batch", type=int, default=64, help="rows of a GPU")
+    for line in table(parser.parse_args()):
+        print(line)
+
+
+if __name__ == "__main__":
+    main()
