@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from mmkeras.data import base64_cells
 from mmkeras.data.bad import reason
 from mmkeras.data.table import is_missing
 from mmkeras.modality import ModalityInput
@@ -110,6 +111,12 @@ def files(column, root, bad):
             cell = bytes(cell) or None
         elif is_missing(cell):
             cell = None
+        elif isinstance(cell, str) and base64_cells.is_base64(cell):
+            try:
+                cell = base64_cells.decoded(cell) or None
+            except ValueError as error:
+                found.append(bad.row(row, column.name, f"{cell[:40]}...", str(error)))
+                cell = None
         elif isinstance(cell, str | os.PathLike):
             cell = full_path(os.fspath(cell), root)
         else:

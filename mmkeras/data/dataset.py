@@ -64,9 +64,9 @@ def from_table(
 
     Args:
         table: path of a CSV, Parquet or JSON lines file, or a `pandas.DataFrame`. A
-            cell of a file modality is a path or the file's bytes, one of a text
-            modality is the string, one of `mmkeras.tabular.Columns` a number or a
-            category.
+            cell of a file modality is a path, the file's bytes, or these as base64 (a
+            data URI too), one of a text modality is the string, one of
+            `mmkeras.tabular.Columns` a number or a category.
         model: multimodal model, or dict, modality -> contract or encoder.
         label: label column; a list of columns for several numbers; a dict, output
             name -> column, for a model with several outputs. See

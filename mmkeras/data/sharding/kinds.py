@@ -5,6 +5,7 @@ import os
 import numpy as np
 import pandas
 
+from mmkeras.data.base64_cells import is_base64
 from mmkeras.data.cells import full_path
 from mmkeras.data.directory import KINDS
 from mmkeras.data.table import is_missing, want_column
@@ -17,8 +18,8 @@ _CLASSES = 1000  # more different strings are no classes
 def file_columns(frame, root, files=None):
     """The columns whose cells are files.
 
-    Told from up to 50 cells: bytes, paths of files that are there, names that end as
-    pictures and sounds do, and URLs other than http.
+    Told from up to 50 cells: bytes, base64, paths of files that are there, names that
+    end as pictures and sounds do, and URLs other than http.
 
     Args:
         frame: DataFrame.
@@ -50,7 +51,11 @@ def file_columns(frame, root, files=None):
 def _is_file(cell, root):
     if isinstance(cell, bytes | bytearray | memoryview | os.PathLike):
         return True
-    if not isinstance(cell, str) or len(cell) > 1000:
+    if not isinstance(cell, str):
+        return False
+    if is_base64(cell):
+        return True
+    if len(cell) > 1000:
         return False
     if "://" in cell:
         return not cell.startswith(("http://", "https://"))

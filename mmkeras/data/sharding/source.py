@@ -52,7 +52,8 @@ class Source:
 
     def paths(self, column, rows):
         """The files of some rows as the table names them; None for bytes."""
-        found = [self.frame[column].iloc[x] for x in rows]
+        named, cells = self.frame[column], self.cells[column]
+        found = [None if isinstance(cells[x], bytes) else named.iloc[x] for x in rows]
         found = [os.fspath(x) if isinstance(x, os.PathLike) else x for x in found]
         return [x if isinstance(x, str) else None for x in found]
 
