@@ -7,7 +7,7 @@ CACHE := .cache
 PY := $(VENV)/bin/python
 # test processes side by side; each takes up to 4 GB
 WORKERS ?= 2
-PYTEST := $(PY) -m pytest -n $(WORKERS) --dist loadfile
+PYTEST := $(PY) -m pytest -n $(WORKERS)
 
 .PHONY: demo test test-slow assets stamps lint clean
 
@@ -17,10 +17,10 @@ demo: $(VENV)/.cli
 test: $(VENV)/.test
 	$(PY) -m ruff check mmkeras tests examples benchmarks
 	$(PY) -m ruff format --check mmkeras tests examples benchmarks
-	$(PYTEST) -m "not slow"
+	$(PYTEST) --dist loadfile -m "not slow"
 
 test-slow: $(VENV)/.test
-	$(PYTEST) -m slow
+	$(PYTEST) --dist worksteal -m slow
 
 assets: $(VENV)/.test
 	$(PY) examples/stamps/assets.py --cache $(CACHE)
