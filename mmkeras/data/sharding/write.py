@@ -136,8 +136,9 @@ class _Writer:
         found = manifest.header(self.folder, manifest.file_name(0))
         if found is not None and found["digest"] != self.digest:
             raise ValueError(
-                f"The shards in {self.folder!r} are those of another table, or were "
-                f"written with other arguments. Name another folder, or delete it."
+                f"The shards in {self.folder!r} are those of another table, or of "
+                f"files that changed since, or were written with other arguments. Name "
+                f"another folder, or delete it."
             )
 
     def _there(self, file):
