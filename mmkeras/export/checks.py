@@ -104,7 +104,10 @@ def ask_v1(folder, asked):
     import tensorflow as tf
 
     fed, wanted = {}, {}
-    with quiet(), tf.compat.v1.Session(graph=tf.Graph()) as session:
+    config = tf.compat.v1.ConfigProto()
+    # once through the optimisers is enough for a graph that runs once
+    config.graph_options.rewrite_options.meta_optimizer_iterations = 1
+    with quiet(), tf.compat.v1.Session(graph=tf.Graph(), config=config) as session:
         meta = tf.compat.v1.saved_model.load(session, ["serve"], str(folder))
         for name, (inputs, _) in asked.items():
             signature = meta.signature_def[name]

@@ -1,4 +1,8 @@
-"""Every fusion through every law, for 1, 2, 3 and 5 modalities of unequal width."""
+"""Every fusion through every law, for 1, 2, 3 and 5 modalities of unequal width.
+
+Those of tokens, which grow with the square of their number, for 1, 2, 3 and 4;
+`python -m mmkeras.testing` has all of them with 5.
+"""
 
 import pytest
 
@@ -38,7 +42,8 @@ def test_keeps_the_laws_on_vectors_and_on_tokens(name):
 @pytest.mark.slow
 @pytest.mark.parametrize("name", [*LIGHT, *HEAVY])
 def test_keeps_the_laws_with_more_modalities(name):
-    testing.check_fusion(FUSIONS[name], (2, 5), export=False, fresh_process=False)
+    counts = (4,) if name in HEAVY else (2, 5)
+    testing.check_fusion(FUSIONS[name], counts, export=False, fresh_process=False)
 
 
 @pytest.mark.parametrize("law", testing.EXPORT_LAWS)
