@@ -1,7 +1,7 @@
 """What to expect of many GPUs, on paper: a model of one step from stated numbers.
 
 Command: python benchmarks/scaling.py [--flops 18.8e9] [--weights 133.9e6] [--batch 64]
-    [--gpu 989e12] [--share 0.35] [--inside 360e9] [--outside 25e9] [--rows 130]
+    [--gpu 989e12] [--share 0.35] [--inside 360e9] [--outside 25e9] [--rows 62]
 
 Data parallel training of ResNet50 + BERT-base (64 tokens) + gated fusion. Operations
 and weights are counted (benchmarks/train_step.py), rows a second and core are measured
@@ -63,7 +63,7 @@ def main():
         "share": (0.35, "share of the peak that is reached"),
         "inside": (360e9, "bytes a second of an all-reduce within a host"),
         "outside": (25e9, "bytes a second of each host's network (25e9: 200 Gb/s)"),
-        "rows": (130.0, "rows a second that one core decodes"),
+        "rows": (62.0, "rows a second that one core decodes"),
     }
     for name, (value, text) in numbers.items():
         parser.add_argument(f"--{name}", type=float, default=value, help=text)
