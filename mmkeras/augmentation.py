@@ -8,6 +8,12 @@ import keras
 from keras import ops
 
 
+def listed(augment):
+    """The `augment` of an encoder as a list: None, a layer, or several."""
+    layers = augment if isinstance(augment, list | tuple) else [augment]
+    return [x for x in layers if x is not None]
+
+
 class Augmentation(keras.layers.Layer):
     """Base class: acts in training, while trainable, on a share `rate` of the examples.
 

@@ -9,6 +9,7 @@ from mmkeras.audio.features.frames import (
 )
 from mmkeras.audio.spec_augment import SpecAugment
 from mmkeras.audio.waveform import ClipLength, Waveform
+from mmkeras.augmentation import listed
 from mmkeras.modality import tensor_input
 
 POOLINGS = ("mean", None)
@@ -55,11 +56,8 @@ def normalized_features(sampling_rate, seconds, front_end, augment):
 
 def augmentations(augment, sampling_rate):
     """Copies of the layers in `augment`: those for waves, those for spectrograms."""
-    layers = augment if isinstance(augment, (list, tuple)) else [augment]
     waves, spectra = [], []
-    for layer in layers:
-        if layer is None:
-            continue
+    for layer in listed(augment):
         if not isinstance(layer, (WaveAugmentation, SpecAugment)):
             raise ValueError(
                 f"`augment` wants layers of mmkeras.audio: `TimeShift`, `Gain`, "

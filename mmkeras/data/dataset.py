@@ -124,14 +124,21 @@ def from_table(
         problems += wrong
     bad.up_front(problems, root)
     numbers = row_numbers(len(frame), shuffle, seed, rows, resume, batch_size, worker)
-    if batch_size and drop_remainder:
-        numbers = numbers.take(len(numbers) // batch_size * batch_size)
     reading = (contracts, found, columns, bad)
-    return elements(numbers, *reading, extras, batch_size, audio_cache)
+    batching = (batch_size, drop_remainder)
+    return elements(numbers, *reading, extras, *batching, audio_cache)
 
 
 def elements(
-    numbers, contracts, found, columns, bad, extras, batch_size, audio_cache=None
+    numbers,
+    contracts,
+    found,
+    columns,
+    bad,
+    extras,
+    batch_size,
+    drop_remainder,
+    audio_cache=None,
 ):
     """Row numbers to elements: inputs from the cells, and what stands behind them.
 
@@ -143,8 +150,11 @@ def elements(
         bad: `BadRows`.
         extras: tuple of arrays; see `extras_of`.
         batch_size: Integer, or None for single rows.
+        drop_remainder: whether a smaller last batch is left out.
         audio_cache: optional folder for decoded clips.
     """
+    if batch_size and drop_remainder:
+        numbers = numbers.take(len(numbers) // batch_size * batch_size)
     texts, singles = {}, {}
     for name, contract in contracts.items():
         # any string is a text, and lines of columns are sound; others may not decode:

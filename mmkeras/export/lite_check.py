@@ -1,9 +1,10 @@
-"""Does a TFLite file answer as `model.predict` does?"""
+"""Does a TFLite or an ONNX file answer as `model.predict` does?"""
 
 import keras
 import numpy as np
 
 from mmkeras.export import checks, endpoints, lite_graph
+from mmkeras.export.report import LiteReport
 
 #: Sizes tried of a dimension that is not known: of a waveform, and of anything else.
 _SAMPLES = (16000, 5000, 23456)
@@ -94,6 +95,37 @@ def _made(model):
         if f"{name}_present" in row:
             row[f"{name}_present"] = np.ones(1, "float32")
     return [noise, _with_gaps(row)]
+
+
+def report(model, path, size, file, asked, tolerance, ops, quantize=None):
+    """Asks a file what the model answered, and says how far it is from that.
+
+    Args:
+        model: the model that is exported.
+        path: where the file is to lie.
+        size: Integer, its bytes.
+        file: `GraphFile`.
+        asked: list of `questions`.
+        tolerance: as `LiteReport` has it, like the two that follow.
+        ops: dict, operation -> how often it stands in the file.
+        quantize: None, or how the file was made smaller.
+
+    Returns:
+        `LiteReport`.
+    """
+    largest, mean, agreement = compare(model, file, asked)
+    return LiteReport(
+        path=str(path),
+        size=size,
+        quantize=quantize,
+        max_differences=largest,
+        mean_differences=mean,
+        agreement=agreement,
+        rows=sum(len(next(iter(batch.values()))) for batch, _ in asked),
+        tolerance=tolerance,
+        ops=ops,
+        milliseconds=file.milliseconds(asked[-1][0]),
+    )
 
 
 def _with_gaps(rows):

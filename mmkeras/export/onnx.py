@@ -8,7 +8,6 @@ from pathlib import Path
 
 from mmkeras.export import companions, lite_check, lite_graph
 from mmkeras.export.folder import whole_files
-from mmkeras.export.report import LiteReport
 
 #: Version of ONNX' operator set; ONNX Runtime of 2023 and later reads it.
 OPSET = 18
@@ -145,16 +144,5 @@ def _report(model, path, content, counts, rows, tolerance):
             f"`mmkeras.export.tflite` or `mmkeras.export.saved_model`."
         ) from error
     asked = lite_check.questions(model, rows)
-    largest, mean, agreement = lite_check.compare(model, file, asked)
-    return LiteReport(
-        path=str(path),
-        size=len(content),
-        quantize=None,
-        max_differences=largest,
-        mean_differences=mean,
-        agreement=agreement,
-        rows=sum(len(next(iter(batch.values()))) for batch, _ in asked),
-        tolerance=tolerance,
-        ops=counts,
-        milliseconds=file.milliseconds(asked[-1][0]),
-    )
+    asking = (model, path, len(content), file, asked)
+    return lite_check.report(*asking, tolerance, counts)

@@ -7,7 +7,6 @@ from mmkeras.export.folder import whole_files
 from mmkeras.export.lite_convert import convert, op_counts
 from mmkeras.export.lite_file import LiteFile
 from mmkeras.export.lite_quantize import EMBEDDING_BITS, MODES, quantize_file
-from mmkeras.export.report import LiteReport
 
 #: Difference to `model.predict` that is let through, by `quantize`.
 TOLERANCES = {None: 1e-4, "float16": 2e-2, "dynamic": 0.3, "int8": 0.5}
@@ -147,17 +146,6 @@ def _report(model, path, content, quantize, rows, tolerance):
         rows = {name: x[:_COMPARED] for name, x in rows.items()}
     # 8 bits that fit real rows do not fit noise
     asked = lite_check.questions(model, rows, noise=quantize != "int8")
-    file = LiteFile(content)
-    largest, mean, agreement = lite_check.compare(model, file, asked)
-    return LiteReport(
-        path=str(path),
-        size=len(content),
-        quantize=quantize,
-        max_differences=largest,
-        mean_differences=mean,
-        agreement=agreement,
-        rows=sum(len(next(iter(batch.values()))) for batch, _ in asked),
-        tolerance=tolerance,
-        ops=op_counts(content),
-        milliseconds=file.milliseconds(asked[-1][0]),
-    )
+    ops = op_counts(content)
+    asking = (model, path, len(content), LiteFile(content), asked)
+    return lite_check.report(*asking, tolerance, ops, quantize)

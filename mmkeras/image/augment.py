@@ -8,7 +8,7 @@ Inside a model Keras' own layers go on while frozen, and act whenever nobody say
 import keras
 from keras import ops
 
-from mmkeras.augmentation import Augmentation
+from mmkeras.augmentation import Augmentation, listed
 
 _MIXES = "mixes labels too: `mmkeras.data.mix` does so, for all modalities alike"
 #: What Keras has and a model cannot use.
@@ -150,8 +150,7 @@ def augmented(image, augment):
         image: `KerasTensor` `(batch, height, width, 3)`, RGB 0-255.
         augment: None, a Keras layer, or a list of them.
     """
-    layers = augment if isinstance(augment, list | tuple) else [augment]
-    for i, layer in enumerate((x for x in layers if x is not None), 1):
+    for i, layer in enumerate(listed(augment), 1):
         if isinstance(layer, PictureAugmentation):
             # a layer shared by two encoders would freeze with either
             layer = type(layer).from_config(layer.get_config())

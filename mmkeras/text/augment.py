@@ -10,7 +10,7 @@ import keras
 import numpy as np
 from keras import ops
 
-from mmkeras.augmentation import Augmentation
+from mmkeras.augmentation import Augmentation, listed
 
 _PROTECTED = ("[PAD]", "[CLS]", "[SEP]", "[MASK]")
 #: What the vocabulary says of each token: special, the start of a word, or "##...".
@@ -229,10 +229,7 @@ def augmented(ids, augment, vocabulary):
         augment: None, a layer, or a list of them.
         vocabulary: sequence of tokens.
     """
-    layers = augment if isinstance(augment, list | tuple) else [augment]
-    for layer in layers:
-        if layer is None:
-            continue
+    for layer in listed(augment):
         if not isinstance(layer, TokenAugmentation):
             raise ValueError(
                 f"`augment` wants `WordDropout` or `TokenMasking` of mmkeras.text, or "

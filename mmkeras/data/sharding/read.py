@@ -138,9 +138,8 @@ def from_shards(
         worker=worker,
         permutation=table.order(buffer, batch_size, worker),
     )
-    if batch_size and drop_remainder:
-        numbers = numbers.take(len(numbers) // batch_size * batch_size)
-    return elements(numbers, contracts, found, columns, bad, extras, batch_size)
+    reading = (contracts, found, columns, bad)
+    return elements(numbers, *reading, extras, batch_size, drop_remainder)
 
 
 class _Table:
