@@ -1,8 +1,9 @@
 """Every fenced block of the README and of docs/ runs, in order, on real files.
 
 Nothing here reaches a model hub: the folder "bert-base-uncased" holds a small BERT
-with random weights, and resnet50 starts from random weights at a small size; on the
-pages of docs/, which trace many fits, a network of two layers stands in for it.
+with random weights, and resnet50 starts from random weights at a small size; in shell
+commands and on the pages of docs/, which trace many fits, a network of two layers
+stands in for it.
 """
 
 import re
@@ -107,14 +108,16 @@ def test_every_block_runs(page, shop, monkeypatch, capsys):
     monkeypatch.chdir(shop)
     original = mm.image.resnet50
 
-    def resnet50(**options):
-        if page != "README.md":
-            return demo.small_cnn(demo_data.SIZE)
+    def small(**options):
+        return demo.small_cnn(demo_data.SIZE)
+
+    def untrained(**options):
         return original(**{**options, "weights": None, "size": (32, 32)})
 
-    monkeypatch.setattr(mm.image, "resnet50", resnet50)
     names = {}  # a page's blocks go on from one another
     for language, block in BLOCKS[page]:
+        whole = language == "python" and page == "README.md"
+        monkeypatch.setattr(mm.image, "resnet50", untrained if whole else small)
         if language == "python":
             exec(compile(fewer_epochs(block), page, "exec"), names)
             continue

@@ -30,17 +30,19 @@ def run(folder, out, *kills):
 
 
 @pytest.mark.slow
-def test_ten_kills_change_nothing(tmp_path):
-    """9 steps an epoch, 4 epochs; the places are drawn, two lie inside of a write."""
+def test_five_kills_change_nothing(tmp_path):
+    """9 steps an epoch, 4 epochs; the places are drawn, two lie inside of a write.
+
+    `benchmarks/kills.py` has ten, and a bigger network.
+    """
     assert run(tmp_path / "whole", tmp_path / "whole") == 0
     rng = np.random.default_rng(0)
-    places = sorted(rng.choice(36, 8, replace=False))
+    places = sorted(rng.choice(36, 3, replace=False))
     kills = [f"{x // 9}:{x % 9}" for x in places]
-    kills[3:3] = ["write:1"]
-    kills[7:7] = ["write:3"]
+    kills = ["write:1", *kills, "write:3"]
     killed = [run(tmp_path / "broken", tmp_path / "broken", x) for x in kills]
     killed = sum(x == -signal.SIGKILL for x in killed)
-    assert killed >= 8  # one place may lie before what another run had saved
+    assert killed >= 4  # one place may lie before what another run had saved
     assert run(tmp_path / "broken", tmp_path / "broken") == 0
     with np.load(tmp_path / "whole.npz") as whole:
         with np.load(tmp_path / "broken.npz") as broken:

@@ -22,12 +22,17 @@ class Case:
     features: dict
     presence: dict
 
-    def model(self, dtype=None):
-        """A functional model around a fresh fusion: flat inputs, fused output."""
+    def fusion(self, dtype=None):
+        """A fresh fusion, of another dtype policy if asked."""
         fusion = self.make()
         if dtype:
             config = {**fusion.get_config(), "dtype": dtype}
             fusion = type(fusion).from_config(config)
+        return fusion
+
+    def model(self, dtype=None):
+        """A functional model around a fresh fusion: flat inputs, fused output."""
+        fusion = self.fusion(dtype)
         inputs = {
             key: keras.Input(x.shape[1:], name=key) for key, x in self.arrays().items()
         }

@@ -103,6 +103,19 @@ def _numpy(x):
     return keras.ops.convert_to_numpy(x)
 
 
+def _precise():
+    """The dtype for laws on two shapes, whose kernels round differently: float64."""
+    # JAX computes in float32 unless it is started otherwise
+    return None if keras.backend.backend() == "jax" else "float64"
+
+
+def _same(got, y, message=""):
+    """Equal but for rounding: some eighty float32 roundings of the largest value."""
+    y = _numpy(y)
+    limit = 1e-5 * np.max(np.abs(y), initial=0.0)
+    np.testing.assert_allclose(_numpy(got), y, 1e-5, limit, err_msg=message)
+
+
 def documented_shape(tried):
     fusion = tried.make()
     y = fusion(tried.features, tried.presence)
@@ -172,7 +185,7 @@ def all_absent_is_finite(tried):
 
 def padding_does_not_count(tried):
     """Longer padding, whatever stands in it; a vector is a sequence of one token."""
-    fusion = tried.make()
+    fusion = tried.fusion(_precise())
     if not fusion.takes_tokens:
         return
     y = fusion(tried.features, tried.presence)
@@ -187,8 +200,7 @@ def padding_does_not_count(tried):
             ones = np.ones((len(x), 1), x.dtype)
             longer[name], alike[name] = x, {"tokens": x[:, None], "mask": ones}
     for what, features in {"padding": longer, "one token": alike}.items():
-        got = fusion(features, tried.presence)
-        np.testing.assert_allclose(got, y, 1e-5, 1e-6, err_msg=what)
+        _same(fusion(features, tried.presence), y, what)
 
 
 def no_presence_means_present(tried):
@@ -199,13 +211,10 @@ def no_presence_means_present(tried):
 
 
 def neighbours_do_not_count(tried):
-    # float64: kernels for one row and for eight round differently; JAX has none
-    precise = keras.backend.backend() == "tensorflow"
-    model = tried.model(dtype="float64" if precise else None)
+    model = tried.model(_precise())
     y = _numpy(model(tried.arrays()))
     for i in range(3):
-        alone = _numpy(model(tried.rows(i, i + 1).arrays()))
-        np.testing.assert_allclose(alone[0], y[i], rtol=1e-5, atol=1e-6)
+        _same(model(tried.rows(i, i + 1).arrays())[0], y[i])
 
 
 def every_weight_moves(tried):
@@ -214,7 +223,9 @@ def every_weight_moves(tried):
         return
     before = [_numpy(w) for w in model.trainable_weights]
     target = np.random.default_rng(1).normal(size=(ROWS, model.output_shape[-1]))
-    model.compile(keras.optimizers.SGD(0.05), "mse", run_eagerly=True)
+    # TensorFlow traces longer than three steps take, JAX compiles each op by itself
+    eager = keras.backend.backend() != "jax"
+    model.compile(keras.optimizers.SGD(0.05), "mse", run_eagerly=eager)
     for _ in range(3):
         model.train_on_batch(tried.arrays(), target)
     moves = {
@@ -291,7 +302,7 @@ def saved_model_and_tflite_agree(tried):
         model.export(folder, verbose=False)
         served = tf.saved_model.load(folder).signatures["serving_default"]
         (got,) = served(**{k: tf.constant(x) for k, x in arrays.items()}).values()
-        np.testing.assert_allclose(got, y, 1e-5, 1e-6, err_msg="SavedModel")
+        _same(got, y, "SavedModel")
         flat = tf.lite.TFLiteConverter.from_saved_model(folder).convert()
     (got,) = run_tflite(flat, arrays).values()
     np.testing.assert_allclose(got, y, 1e-4, 1e-5, err_msg="TFLite")

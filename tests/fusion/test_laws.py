@@ -1,7 +1,8 @@
 """Every fusion through every law, for 1, 2, 3 and 5 modalities of unequal width.
 
-Those of tokens, which grow with the square of their number, for 1, 2, 3 and 4;
-`python -m mmkeras.testing` has all of them with 5.
+Those of tokens, which grow with the square of their number, for 1, 2 and 3, and with 4
+through the laws that count modalities; `python -m mmkeras.testing` has all of them
+with 5.
 """
 
 import pytest
@@ -40,10 +41,17 @@ def test_keeps_the_laws_on_vectors_and_on_tokens(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", [*LIGHT, *HEAVY])
+@pytest.mark.parametrize("name", LIGHT)
 def test_keeps_the_laws_with_more_modalities(name):
-    counts = (4,) if name in HEAVY else (2, 5)
-    testing.check_fusion(FUSIONS[name], counts, export=False, fresh_process=False)
+    testing.check_fusion(FUSIONS[name], (2, 5), export=False, fresh_process=False)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", HEAVY)
+@pytest.mark.parametrize("law", ["shape", "absent unread", "weights move"])
+def test_attends_to_four_modalities(name, law):
+    tried = testing.case(FUSIONS[name], 4, tokens="mixed")
+    testing.check_law(law, testing.LAWS[law], tried)
 
 
 @pytest.mark.parametrize("law", testing.EXPORT_LAWS)

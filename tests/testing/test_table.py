@@ -58,9 +58,10 @@ def test_unknown_names(capsys):
 
 @pytest.mark.slow
 def test_all_laws_hold_on_jax():
-    """One form of each fusion; without SavedModel and TFLite, which are TensorFlow's.
+    """One form of each fusion, tokens beside vectors where it takes them.
 
-    Minutes: JAX compiles each op of each shape.
+    Without SavedModel and TFLite, which are TensorFlow's. A minute or two: JAX compiles
+    each op of each shape.
     """
     # the last form of a class stands, so that Concat has its learned tokens
     forms = {type(x): name for name, x in every_fusion().items() if "norm" not in name}
@@ -74,7 +75,7 @@ def test_all_laws_hold_on_jax():
 
 def start_on_jax(names):
     return subprocess.Popen(
-        [sys.executable, "-m", "mmkeras.testing", *names, "--modalities", "2"],
+        [sys.executable, ROOT / "tests/testing/laws_on_jax.py", *names],
         cwd=ROOT,
         env={**os.environ, "KERAS_BACKEND": "jax", "JAX_PLATFORMS": "cpu"},
         stdout=subprocess.PIPE,
