@@ -44,16 +44,13 @@ def ours(folder, data):
         "clip": mm.audio.Waveform(RATE, SAMPLES / RATE),
     }
 
-    def epoch(**options):
-        rows = 0
-        options = {"batch_size": BATCH, **options}
-        for batch in mm.data.from_table(table, contracts, **options):
-            rows += len(batch["photo"])
-        return rows
-
+    # made once, read in each pass, as `fit` does it and as the peers below are
+    plain = mm.data.from_table(table, contracts, batch_size=BATCH)
+    cache = Path(folder) / "cache"
+    cached = mm.data.from_table(table, contracts, batch_size=BATCH, audio_cache=cache)
     return f"mmkeras on Keras {keras.__version__}", {
-        "pass": epoch,
-        "pass, clips cached": lambda: epoch(audio_cache=Path(folder) / "cache"),
+        "pass": lambda: sum(len(x["photo"]) for x in plain),
+        "pass, clips cached": lambda: sum(len(x["photo"]) for x in cached),
     }
 
 

@@ -46,13 +46,16 @@ def _decode_png(raw):
     rgba = tf.io.decode_png(raw, channels=4)
     header = _bytes(raw, 24, 2)
     depth, colour_type = header[0], header[1]
+
     # grey of 1, 2 or 4 bits comes with an opacity of 1, 3 or 15 where it means opaque
-    opaque = tf.where(
-        (colour_type == 0) & (depth < 8), tf.bitwise.left_shift(1, depth) - 1, 255
-    )
-    alpha = tf.cast(rgba[..., 3:], tf.int32)
-    alpha = tf.where(alpha == opaque, 255, alpha)
-    return tf.concat([rgba[..., :3], tf.cast(alpha, tf.uint8)], axis=-1)
+    def of_few_bits():
+        opaque = tf.cast(tf.bitwise.left_shift(1, depth) - 1, tf.uint8)
+        alpha = tf.where(
+            rgba[..., 3:] == opaque, tf.constant(255, tf.uint8), rgba[..., 3:]
+        )
+        return tf.concat([rgba[..., :3], alpha], axis=-1)
+
+    return tf.cond((colour_type == 0) & (depth < 8), of_few_bits, lambda: rgba)
 
 
 def _decode_webp(raw):

@@ -94,9 +94,22 @@ class Pixels(ModalityInput):
     def read_one(self, raw):
         import tensorflow as tf
 
-        rgba = tf.cast(formats.decode(raw, self.max_pixels), tf.float32)
-        rgb, alpha = rgba[..., :3], rgba[..., 3:] / 255.0
-        picture = rgb * alpha + GREY * (1.0 - alpha)
+        rgba = formats.decode(raw, self.max_pixels)
+        # most pictures are opaque: no arithmetic on their millions of numbers
+        picture = tf.cond(
+            tf.reduce_all(rgba[..., 3] == 255),
+            lambda: tf.cast(rgba[..., :3], tf.float32),
+            lambda: _on_grey(tf.cast(rgba, tf.float32)),
+        )
+        return tf.cond(
+            tf.reduce_all(tf.shape(picture)[:2] == self.size),
+            lambda: picture,
+            lambda: self._resized(picture),
+        )
+
+    def _resized(self, picture):
+        import tensorflow as tf
+
         picture = tf.image.resize(
             picture, self.size, method=self.method, antialias=self.antialias
         )
@@ -128,6 +141,11 @@ class Pixels(ModalityInput):
             "antialias": self.antialias,
             "max_pixels": self.max_pixels,
         }
+
+
+def _on_grey(rgba):
+    rgb, alpha = rgba[..., :3], rgba[..., 3:] / 255.0
+    return rgb * alpha + GREY * (1.0 - alpha)
 
 
 def _pair(size):
