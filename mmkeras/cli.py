@@ -4,44 +4,7 @@ import argparse
 import shlex
 import sys
 
-_TRAIN_FLAGS = (
-    # flag, type, help
-    ("out", str, "output folder (default saved_models/model)"),
-    ("task", str, "classification, multilabel or regression"),
-    ("fusion", str, "gated, concat, add, weighted_sum ..."),
-    ("split", str, "column with train / val / test, else 70 / 15 / 15 by --seed"),
-    ("group", str, "column whose values stay on one side of a random split"),
-    ("epochs", int, "epochs with the pretrained encoders frozen"),
-    ("finetune-epochs", int, "epochs end to end after that (default 0)"),
-    ("batch-size", int, "rows in a step"),
-    ("learning-rate", float, "of the first stage"),
-    ("finetune-learning-rate", float, "of the second stage"),
-    ("weight-decay", float, "AdamW's"),
-    ("schedule", str, "of the learning rate: constant, or cosine to 0"),
-    ("head-dropout", float, "share of the fused features that training drops"),
-    ("modality-dropout", float, "probability of hiding a modality in training"),
-    (
-        "patience",
-        int,
-        "epochs without a better validation loss before it stops; 0: never",
-    ),
-    (
-        "cache",
-        str,
-        "folder for the features of frozen encoders; default: one that all runs "
-        "share; none: memory",
-    ),
-    ("class-weight", str, "balanced: each class weighs the same in training"),
-    ("seed", int, "of everything random"),
-    ("precision", str, "float32, mixed_bfloat16 or mixed_float16 (loss scaled)"),
-    ("jit", str, "XLA: auto (where Keras can), on or off"),
-    ("clip-norm", float, "largest norm of a step's whole gradient; 0: any"),
-    ("accumulate", int, "batches whose gradients make one step"),
-    ("keep", str, "best: the epoch with the least validation loss; or last"),
-    ("logs", str, "folder for TensorBoard's event files and history.csv"),
-    ("profile", str, "FIRST,LAST: calls of the train step to profile into --logs"),
-    ("on-bad-row", str, "raise, or absent: an unreadable cell is a missing modality"),
-)
+from mmkeras.run import flags
 
 
 def main(argv=None):
@@ -86,13 +49,20 @@ def parser():
     demo.add_argument("--seed", type=int, default=0)
     demo.set_defaults(run=_demo)
     _train_parser(commands)
+    _compare_parser(commands)
     evaluate = commands.add_parser("evaluate", help="score every subset of modalities")
     evaluate.add_argument("--label", help="label column; default: that of the training")
+    evaluate.add_argument(
+        "--bootstrap",
+        type=_draws,
+        default=1000,
+        metavar="N",
+        help="draws for the 95 %% intervals (default 1000); 0: none",
+    )
     predict = commands.add_parser("predict", help="write predictions as CSV")
     predict.add_argument("--out", default="predictions.csv")
     for command, run in ((evaluate, _evaluate), (predict, _predict)):
-        exports = ", SavedModel, .tflite or .onnx" * (command is predict)
-        text = f".keras file or folder{exports}"
+        text = ".keras file or folder, SavedModel, .tflite or .onnx"
         command.add_argument("model", metavar="MODEL", help=text)
         command.add_argument("table", metavar="TABLE")
         command.add_argument("--part", help="only rows whose split column says this")
@@ -114,10 +84,11 @@ def parser():
     export.add_argument(
         "--data",
         metavar="TABLE",
-        help="rows that a file is compared on; int8 takes its ranges from them",
+        help="rows that it is compared and scored on; int8 takes its ranges from them",
     )
     _trust(export)
     export.set_defaults(run=_export)
+    _report_parser(commands)
     _shard_parser(commands)
     table = commands.add_parser("encoders", help="every encoder and when to choose it")
     table.add_argument("--kind", choices=("image", "text", "audio"))
@@ -132,6 +103,13 @@ def _positive(text):
     return number
 
 
+def _draws(text):
+    number = int(text)
+    if number < 0:
+        raise argparse.ArgumentTypeError(f"wants 0 or more. Received: {text}")
+    return number
+
+
 def _trust(command):
     command.add_argument(
         "--trust",
@@ -142,39 +120,84 @@ def _trust(command):
 
 def _train_parser(commands):
     train = commands.add_parser("train", help="train from a table, or a TOML recipe")
-    train.add_argument("table", metavar="TABLE|RECIPE.toml")
-    for kind in ("image", "text", "audio"):
-        train.add_argument(
-            f"--{kind}",
-            action="append",
-            default=[],
-            metavar="NAME=ENCODER[:WEIGHTS]",
-            help=f"{kind} modality; NAME is the table's column",
-        )
-    train.add_argument(
-        "--tabular",
-        action="append",
-        default=[],
-        metavar="NAME=COLUMN,COLUMN",
-        help="columns of numbers and categories as one modality",
-    )
-    train.add_argument("--label", help="label column")
-    train.add_argument(
-        "--option",
-        action="append",
-        default=[],
-        metavar="NAME.KEY=VALUE",
-        help="argument of an encoder or of the fusion: photo.size=96, fusion.units=64, "
-        "photo.freeze=conv4_block6_out, photo.column=image_path, "
-        "facts.units=[64, 32], facts.categorical=zip",
-    )
-    for flag, kind, text in _TRAIN_FLAGS:
-        train.add_argument(f"--{flag}", type=kind, help=text)
+    flags.add_sources(train)
+    flags.add_settings(train)
     train.add_argument("--no-export", action="store_true", help="no SavedModel")
+    train.add_argument(
+        "--calibrate",
+        action="store_true",
+        help="fit the temperature of the probabilities on the validation rows",
+    )
     train.add_argument(
         "--resume", action="store_true", help="go on with a run that was stopped"
     )
     train.set_defaults(run=_train)
+
+
+def _compare_parser(commands):
+    compare = commands.add_parser(
+        "compare", help="fusions beside single modalities and linear models"
+    )
+    flags.add_sources(compare)
+    flags.add_settings(compare, without=flags.NOT_IN_COMPARE)
+    compare.add_argument(
+        "--fusion",
+        action="append",
+        dest="fusions",
+        default=[],
+        metavar="NAME",
+        help="a fusion to compare, beside concat; may be given several times",
+    )
+    compare.add_argument("--seeds", type=_positive, default=5, help="fits of a method")
+    compare.add_argument(
+        "--folds",
+        type=int,
+        default=0,
+        help="folds of a cross-validation, stratified and by --group; default: the "
+        "table's split",
+    )
+    compare.set_defaults(run=_compare)
+
+
+def _report_parser(commands):
+    report = commands.add_parser("report", help="analyse a model: one HTML page")
+    report.add_argument("model", metavar="MODEL", help=".keras file or folder")
+    report.add_argument("table", metavar="TABLE")
+    report.add_argument("--out", required=True, metavar="FOLDER")
+    report.add_argument("--label", help="label column; default: that of the training")
+    report.add_argument("--part", help="only rows whose split column says this")
+    report.add_argument("--batch-size", type=_positive, default=32)
+    report.add_argument("--on-bad-row", default="raise")
+    report.add_argument(
+        "--bootstrap",
+        type=_draws,
+        default=1000,
+        metavar="N",
+        help="draws for the 95 %% intervals (default 1000); 0: none",
+    )
+    report.add_argument(
+        "--robustness-rows",
+        type=_draws,
+        default=128,
+        metavar="N",
+        help="rows drawn for the robustness curves (default 128); 0: no curves",
+    )
+    report.add_argument(
+        "--worst", type=_draws, default=20, metavar="N", help="rows of the error table"
+    )
+    report.add_argument(
+        "--examples",
+        type=_draws,
+        default=3,
+        metavar="N",
+        help="rows whose answer is attributed to its inputs (default 3)",
+    )
+    report.add_argument(
+        "--map", default="pca", choices=("pca", "umap"), help="of the fused features"
+    )
+    report.add_argument("--seed", type=int, default=0, help="of all that is drawn")
+    _trust(report)
+    report.set_defaults(run=_report)
 
 
 def _shard_parser(commands):
@@ -193,35 +216,8 @@ def _shard_parser(commands):
     shard.set_defaults(run=_shard)
 
 
-def _recipe(arguments):
-    """The recipe of the flags; those given override the TOML file's."""
-    from mmkeras.run import recipe as recipes
-
-    flags = [x[0].replace("-", "_") for x in _TRAIN_FLAGS] + ["label"]
-    values = {x: getattr(arguments, x) for x in flags}
-    values = {key: value for key, value in values.items() if value is not None}
-    if arguments.no_export:
-        values["export"] = False
-    sources = {}
-    for kind in recipes.KINDS:
-        for text in getattr(arguments, kind):
-            name, source = recipes.parse_source(kind, text)
-            sources[name] = source
-    if arguments.table.endswith(".toml"):
-        recipe = recipes.from_toml(arguments.table)
-        recipe.sources.update(sources)
-        for key, value in values.items():
-            setattr(recipe, key, value)
-    else:
-        recipe = recipes.from_values({"table": arguments.table, **values}, sources)
-    for text in arguments.option:
-        recipes.apply_option(recipe, text)
-    recipe.__post_init__()  # of what the options changed
-    return recipe
-
-
 def _train(arguments, command):
-    recipe = _recipe(arguments)
+    recipe = flags.recipe_of(arguments)
     _quiet()
     from mmkeras.run.progress import Progress
     from mmkeras.run.train import train
@@ -237,6 +233,19 @@ def _train(arguments, command):
             f"{listing(result.bad_rows)}"
         )
     _print(f"Written: {result.folder}/model.keras, card.md, report.csv, plots")
+
+
+def _compare(arguments, command):
+    recipe = flags.recipe_of(arguments, out="saved_models/compare")
+    _quiet()
+    from mmkeras.run.comparing.compare import compare
+    from mmkeras.run.progress import Progress
+
+    found = compare(
+        recipe, arguments.fusions, arguments.seeds, arguments.folds, Progress()
+    )
+    _print(found)
+    _print(f"Written: {recipe.out}/compare.md, compare.csv, compare.png, runs.jsonl")
 
 
 def _demo(arguments, command):
@@ -259,8 +268,11 @@ def _evaluate(arguments, command):
         on_bad_row=arguments.on_bad_row,
         batch_size=arguments.batch_size,
         trust=arguments.trust,
+        bootstrap=arguments.bootstrap,
     )
-    _print(report)
+    _print(report.summary())
+    if report.calibration is not None:
+        _print(f"\n{report.calibration}")
 
 
 def _predict(arguments, command):
@@ -294,6 +306,34 @@ def _export(arguments, command):
         arguments.data,
     )
     _print(report)
+
+
+def _report(arguments, command):
+    _quiet()
+    from mmkeras.run.progress import Progress
+    from mmkeras.run.report import Options, report
+
+    options = Options(
+        bootstrap=arguments.bootstrap,
+        robustness_rows=arguments.robustness_rows,
+        worst=arguments.worst,
+        examples=arguments.examples,
+        method=arguments.map,
+        seed=arguments.seed,
+    )
+    written = report(
+        arguments.model,
+        arguments.table,
+        arguments.out,
+        label=arguments.label,
+        part=arguments.part,
+        on_bad_row=arguments.on_bad_row,
+        batch_size=arguments.batch_size,
+        trust=arguments.trust,
+        options=options,
+        progress=Progress(),
+    )
+    _print(written)
 
 
 def _shard(arguments, command):

@@ -32,8 +32,15 @@ class Head(NamedTuple):
 class Named:
     """What a layer can say of its outputs, once they have names and a kind."""
 
+    temperature = 1.0
+
     def probabilities(self, outputs):
-        """Outputs as probabilities (softmax or sigmoid), or the numbers themselves."""
+        """Outputs as probabilities, or the numbers themselves.
+
+        softmax(z / T) or sigmoid(z / T), z the outputs and T the layer's `temperature`.
+        """
+        if self.temperature != 1:
+            outputs = outputs / self.temperature
         if self.kind == "single":
             return ops.softmax(outputs, axis=-1)
         return ops.sigmoid(outputs) if self.kind == "multi" else outputs
@@ -81,6 +88,9 @@ class Prediction(Named, keras.layers.Dense):
         kind: "single" (one class a row, softmax), "multi" (any number of classes a
             row, sigmoid) or "number" (regression).
         dropout: Float in [0, 1), share of the inputs that training drops.
+        temperature: Float above 0 that the logits are divided by where they become
+            probabilities; the outputs are the logits as they were. See
+            `mmkeras.analysis.fit_temperature`.
 
     Call arguments:
         inputs: float tensor `(batch, dim)`.
@@ -88,15 +98,17 @@ class Prediction(Named, keras.layers.Dense):
     Output shape: `(batch, len(classes))`, float32.
 
     Raises:
-        ValueError: unknown `kind`, an empty, repeated or missing class name.
+        ValueError: unknown `kind`, an empty, repeated or missing class name, or a
+            `temperature` that is not above 0, or of numbers not 1.
     """
 
-    def __init__(self, classes, kind="single", dropout=0.0, **kwargs):
+    def __init__(self, classes, kind="single", dropout=0.0, temperature=1.0, **kwargs):
         classes = _checked(classes, kind)
         kwargs.setdefault("dtype", "float32")  # logits stay float32 under any policy
         super().__init__(len(classes), **kwargs)
         self.classes = classes
         self.kind = kind
+        self.temperature = _temperature(temperature, kind)
         self.dropout = dropout
         self.input_dropout = Dropout(dropout, dtype=self.dtype_policy)
 
@@ -105,7 +117,7 @@ class Prediction(Named, keras.layers.Dense):
 
     def get_config(self):
         own = {"classes": self.classes, "kind": self.kind, "dropout": self.dropout}
-        config = {**super().get_config(), **own}
+        config = {**super().get_config(), **own, "temperature": self.temperature}
         del config["units"]
         return config
 
@@ -117,6 +129,7 @@ class Outputs(Named, keras.layers.Layer):
     Args:
         classes: list of strings, the name of each output.
         kind: "single", "multi" or "number", as `Prediction`.
+        temperature: Float, as `Prediction`.
 
     Call arguments:
         inputs: float tensor `(batch, len(classes))`, logits or numbers.
@@ -127,10 +140,11 @@ class Outputs(Named, keras.layers.Layer):
         ValueError: as `Prediction`, or an input of another width.
     """
 
-    def __init__(self, classes, kind="single", **kwargs):
+    def __init__(self, classes, kind="single", temperature=1.0, **kwargs):
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)
         self.classes, self.kind = _checked(classes, kind), kind
+        self.temperature = _temperature(temperature, kind)
         self.units = len(self.classes)
 
     def call(self, inputs):
@@ -146,7 +160,7 @@ class Outputs(Named, keras.layers.Layer):
 
     def get_config(self):
         own = {"classes": self.classes, "kind": self.kind}
-        return {**super().get_config(), **own}
+        return {**super().get_config(), **own, "temperature": self.temperature}
 
 
 @keras.saving.register_keras_serializable("mmkeras")
@@ -195,6 +209,21 @@ def _checked(classes, kind):
             f"Classification wants two or more classes. Received: {classes}"
         )
     return classes
+
+
+def _temperature(temperature, kind):
+    """The temperature as a float, once it is valid."""
+    temperature = float(temperature)
+    if not 0 < temperature < float("inf"):
+        raise ValueError(
+            f"`temperature` wants a float above 0. Received: {temperature}"
+        )
+    if kind == "number" and temperature != 1:
+        raise ValueError(
+            f"Numbers have no probabilities: `temperature` of kind 'number' wants 1. "
+            f"Received: {temperature}"
+        )
+    return temperature
 
 
 def _names(classes):

@@ -96,12 +96,24 @@ def fusion(model):
     raise ValueError(f"Model '{model.name}' has no Fusion layer.")
 
 
+def with_features(model):
+    """The model with two outputs: its own and what its fusion layer gives."""
+    layer = fusion(model)
+    # not layer.output: a fusion that is also part of a trunk has two
+    nodes = [x for depth in model._nodes_by_depth.values() for x in depth]
+    (fused,) = next(x.output_tensors for x in nodes if x.operation is layer)
+    return keras.Model(model.input, (model.output, fused), name="with_features")
+
+
 def readers(model):
     """The contract of each modality: dict, modality -> `ModalityInput`.
 
     Args:
-        model: a multimodal model, or a dict, modality -> encoder or contract.
+        model: a multimodal model, or a dict, modality -> encoder or contract, or what
+            has such a dict, `contracts`, as `mmkeras.export.load` gives.
     """
+    if hasattr(model, "contracts"):
+        return dict(model.contracts)
     if isinstance(model, dict):
         return {
             name: contract(x) if isinstance(x, keras.Model) else x

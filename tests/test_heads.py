@@ -128,6 +128,37 @@ def test_logits_stay_float32_under_mixed_precision():
     assert layer(np.ones((1, 3), "float16")).dtype == "float32"
 
 
+@pytest.mark.parametrize("dense", [True, False])
+def test_temperature_divides_logits_where_they_become_probabilities(dense):
+    rng = np.random.default_rng(0)
+    logits = rng.normal(0, 3, (5, 3)).astype("float32")
+    for make in (heads.classification, heads.multilabel):
+        layer = make(["a", "b", "c"], dense=dense).layer
+        plain = layer.decode(logits)
+        layer.temperature = 2.5
+        again = type(layer).from_config(layer.get_config())
+        assert again.temperature == 2.5
+        wide = logits.astype("float64") / 2.5
+        wanted = softmax(wide, 1) if layer.kind == "single" else expit(wide)
+        got = again.decode(logits)
+        found = [[row[name] for name in "abc"] for row in got]
+        np.testing.assert_allclose(found, wanted, rtol=1e-5)
+        assert [x["class"] for x in got] == [x["class"] for x in plain]
+    limits = again.decode(logits, threshold=[float(x) for x in wanted.mean(0)])
+    chosen = ["|".join(np.array(["a", "b", "c"])[x]) for x in wanted >= wanted.mean(0)]
+    assert [x["class"] for x in limits] == chosen
+    if not dense:
+        np.testing.assert_array_equal(again(logits), logits)
+
+
+@pytest.mark.parametrize("wrong", [0, -1.0, float("nan"), float("inf")])
+def test_wrong_temperature(wrong):
+    with pytest.raises(ValueError, match="`temperature` wants a float above 0"):
+        heads.Outputs(["a", "b"], temperature=wrong)
+    with pytest.raises(ValueError, match="Numbers have no probabilities"):
+        heads.Prediction(["price"], "number", temperature=2.0)
+
+
 @pytest.mark.parametrize(
     "classes, kind, message",
     [

@@ -49,7 +49,7 @@ import numpy as np
 import pandas
 
 import mmkeras as mm
-from mmkeras.analysis import scores
+from mmkeras import scores
 from mmkeras.run import files
 from mmkeras.run.progress import Progress
 

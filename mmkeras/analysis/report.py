@@ -1,96 +1,31 @@
 """The score of a model with every subset of its modalities."""
 
-import dataclasses
+from typing import NamedTuple
 
 import numpy as np
 
-from mmkeras import heads
-from mmkeras.analysis import scores
+from mmkeras import heads, scores
+from mmkeras.analysis.bootstrap import Draws, drawn, weights
+from mmkeras.analysis.certainty.calibration import of_head
+from mmkeras.analysis.emap import Emap, Sample, projection
+from mmkeras.analysis.result import ModalityReport
 from mmkeras.analysis.subsets import Trunk, batches, subsets
 
 
-@dataclasses.dataclass(frozen=True)
-class ModalityReport:
-    """What `modality_report` gives.
-
-    Args:
-        modalities: tuple of names, sorted.
-        kind: "single", "multi" or "number" (see `mmkeras.heads`).
-        classes: tuple of the outputs' names.
-        metrics: tuple of names; the first is the one that plots draw.
-        table: dict, subset (tuple of names) -> dict, metric -> float.
-        rows: how many rows were scored.
-        present: dict, subset -> how many of the rows have all of it.
-        confusion: counts `(classes, classes)` with all modalities shown, rows are the
-            labels, columns the predictions; None unless `kind` is "single".
-    """
-
-    modalities: tuple
-    kind: str
-    classes: tuple
-    metrics: tuple
-    table: dict
-    rows: int
-    present: dict
-    confusion: np.ndarray | None = None
-
-    def score(self, subset=None, metric=None):
-        """One score.
-
-        Args:
-            subset: names of the modalities shown, in any order; default: all.
-            metric: name; default: the first.
-
-        Raises:
-            ValueError: unknown modality or metric.
-        """
-        wanted = set(self.modalities if subset is None else subset)
-        metric = metric or self.metrics[0]
-        key = tuple(x for x in self.modalities if x in wanted)
-        if len(key) != len(wanted):
-            raise ValueError(
-                f"`subset` wants names of {self.modalities}. Received: {sorted(wanted)}"
-            )
-        if metric not in self.metrics:
-            raise ValueError(
-                f"`metric` wants one of {self.metrics}. Received: metric={metric!r}"
-            )
-        return self.table[key][metric]
-
-    def to_frame(self):
-        """DataFrame, a row per subset: the metrics, and the rows that have it all."""
-        import pandas
-
-        rows = [
-            {"modalities": label(x), **self.table[x], "rows": self.present[x]}
-            for x in self.table
-        ]
-        return pandas.DataFrame(rows).set_index("modalities")
-
-    def per_class(self):
-        """DataFrame, a row per class: precision, recall, F1 and rows.
-
-        Raises:
-            ValueError: the labels are not one class a row.
-        """
-        import pandas
-
-        if self.confusion is None:
-            raise ValueError(
-                f"`per_class` wants one class a row. Received: kind={self.kind!r}"
-            )
-        columns = scores.per_class(self.confusion)
-        return pandas.DataFrame(columns, index=pandas.Index(self.classes, name="class"))
-
-    def __str__(self):
-        frame = self.to_frame().reset_index()
-        cells = [list(map(str, frame.columns))]
-        cells += [[_cell(x) for x in row] for row in frame.itertuples(index=False)]
-        widths = [max(map(len, column)) for column in zip(*cells, strict=True)]
-        return "\n".join(_line(row, widths) for row in cells)
-
-
-def modality_report(model, dataset, metric=None, kind=None, batch_size=32):
+def modality_report(
+    model,
+    dataset,
+    metric=None,
+    kind=None,
+    batch_size=32,
+    *,
+    emap=False,
+    emap_samples=None,
+    bootstrap=0,
+    confidence=0.95,
+    groups=None,
+    seed=0,
+):
     """Scores a model with every subset of its modalities, missing as in serving.
 
     For each subset S the modalities outside S are hidden from every row: presence 0
@@ -107,71 +42,166 @@ def modality_report(model, dataset, metric=None, kind=None, batch_size=32):
     >>> report = mm.analysis.modality_report(model, (rows, np.arange(6) % 2))
     >>> report.score(["photo"])
     0.5
+    >>> report.shapley()
+    {'photo': 0.0}
 
     Args:
-        model: a model of `mmkeras.multimodal` with one output.
+        model: a model of `mmkeras.multimodal` with one output, or what has the `names`,
+            `contract`, `features` and `answer` of `subsets.Trunk`.
         dataset: batched dataset of `(inputs, labels)`, as `mmkeras.data.from_table`
             gives, or a tuple of arrays. Labels: integers (one class a row), 0 and 1
             `(rows, classes)` (multilabel), or numbers. Sample weights are not used.
         metric: name ("accuracy", "macro_f1", "auc_roc", "mae", "rmse"), a function
             `(labels, outputs) -> float`, or a list of these; default: all that fit
-            the kind of label.
+            the kind of label. The higher a function's value, the better.
         kind: "single", "multi" or "number"; default: the head's, or what labels say.
         batch_size: Integer, rows in a batch where `dataset` is a tuple of arrays.
+        emap: True to score the additive part of the model too (see `emap.projection`),
+            or the Integer of rows, drawn at random, which that is done on at most.
+            Their features are kept in memory.
+        emap_samples: Integer, partners of each row; default: exact for two modalities
+            of up to 1,000 rows, else 100.
+        bootstrap: Integer, draws for intervals, say 1000; 0: no intervals. A function
+            in `metric` is called for every draw and subset.
+        confidence: Float in (0, 1), of the intervals.
+        groups: optional array `(rows,)`, rows of one value are drawn together.
+        seed: Integer, of the draws and of EMAP's partners.
 
     Returns:
         `ModalityReport`. "macro_f1" of a multilabel head takes outputs for logits.
 
     Raises:
         ValueError: no rows or labels, inputs missing, several outputs, a metric that
-            does not fit the labels, or labels whose kind is not plain.
+            does not fit the labels, labels whose kind is not plain, or an option out
+            of its range.
     """
-    labels, outputs, presence, names = _run(model, dataset, batch_size)
-    contract = heads.output_contract(model)
-    last = outputs[names]
+    _check(emap, emap_samples, bootstrap, confidence)
+    cut = model if hasattr(model, "answer") else Trunk(model)
+    sample = Sample(None if emap is True else emap, seed) if emap else None
+    labels, outputs, presence = _run(cut, dataset, batch_size, sample)
+    contract = cut.contract
+    last = outputs[cut.names]
     if kind is None:
         kind = contract.kind if contract is not None else _kind(labels, last)
     labels = _labels(labels, last, kind)
     measures = _measures(metric, kind, contract)
-    table = {
-        subset: {key: float(f(labels, x)) for key, f in measures.items()}
-        for subset, x in outputs.items()
-    }
-    there = {x: int(_columns(presence, names, x).all(1).sum()) for x in outputs}
-    counts = None
-    if kind == "single":
-        counts = scores.confusion(labels, last.argmax(-1), last.shape[-1])
+    additive = None
+    if emap:
+        additive = _additive(cut, sample, labels, last, emap_samples, seed)
+    draws = None
+    if bootstrap:
+        blocks = weights(len(labels), bootstrap, groups, seed)
+        draws = _draws(measures, labels, outputs, additive, blocks, confidence)
     classes = contract.classes if contract is not None else range(last.shape[-1])
+    single = kind == "single"
     return ModalityReport(
-        names,
+        cut.names,
         kind,
         tuple(map(str, classes)),
         tuple(measures),
-        table,
+        {x: _scores(measures, labels, answers) for x, answers in outputs.items()},
         len(labels),
-        there,
-        counts,
+        {x: int(_columns(presence, cut.names, x).all(1).sum()) for x in outputs},
+        scores.confusion(labels, last.argmax(-1), last.shape[-1]) if single else None,
+        _by_class(labels, outputs, kind, contract),
+        additive and additive.scored(measures),
+        draws,
+        of_head(contract, labels, last, kind),
     )
 
 
-def label(subset):
-    """The name of a subset on paper: "photo + title", "none"."""
-    return " + ".join(subset) or "none"
+class _Additive(NamedTuple):
+    """The rows that EMAP was worked out on: labels, outputs, their additive part."""
+
+    labels: np.ndarray
+    whole: np.ndarray
+    outputs: np.ndarray
+    index: np.ndarray
+    partners: int | None
+
+    def scored(self, measures):
+        return Emap(
+            _scores(measures, self.labels, self.outputs),
+            _scores(measures, self.labels, self.whole),
+            len(self.index),
+            self.partners,
+        )
 
 
-def _run(model, dataset, batch_size):
-    """Labels, outputs by subset, presence `(rows, modalities)` and the names."""
-    cut = Trunk(model)
+def _additive(cut, sample, labels, whole, samples, seed):
+    features, presence, index = sample.rows()
+    outputs, partners = projection(cut, features, presence, samples, seed)
+    return _Additive(labels[index], whole[index], outputs, index, partners)
+
+
+def _scores(measures, labels, outputs):
+    return {key: float(f(labels, outputs)) for key, f in measures.items()}
+
+
+def _draws(measures, labels, outputs, additive, blocks, confidence):
+    """The scores of every bootstrap draw, as `bootstrap.Draws`."""
+    table = {key: {subset: [] for subset in outputs} for key in measures}
+    lost = {key: [] for key in measures if additive}
+    for block in blocks:
+        for key, function in measures.items():
+            for subset, parts in table[key].items():
+                parts.append(drawn(function, labels, outputs[subset], block))
+            if additive:
+                own = additive.labels, block[additive.index]
+                whole, part = (
+                    drawn(function, own[0], x, own[1])
+                    for x in (additive.whole, additive.outputs)
+                )
+                lost[key].append(whole - part)
+    table = {
+        key: {subset: np.concatenate(parts) for subset, parts in row.items()}
+        for key, row in table.items()
+    }
+    lost = {key: np.concatenate(parts) for key, parts in lost.items()}
+    return Draws(table, lost, confidence)
+
+
+def _by_class(labels, outputs, kind, contract):
+    """Precision, recall and F1 of each class by subset, where there are classes."""
+    if kind == "single":
+        return {
+            subset: scores.per_class(
+                scores.confusion(labels, x.argmax(-1), x.shape[-1])
+            )
+            for subset, x in outputs.items()
+        }
+    if kind == "multi" and contract is not None:
+        return {x: scores.per_label(labels, y) for x, y in outputs.items()}
+    return None
+
+
+def _run(cut, dataset, batch_size, sample):
+    """Labels, outputs by subset and presence `(rows, modalities)`."""
     found = {subset: [] for subset in subsets(cut.names)}
     labels, there = [], []
     for inputs, truth in batches(dataset, batch_size):
         features, presence = cut.features(inputs)
         for subset, parts in found.items():
             parts.append(cut.answer(features, presence, subset))
+        if sample is not None:
+            sample.add(features, presence)
         labels.append(truth)
         there.append(np.stack([presence[x] for x in cut.names], axis=1))
     outputs = {subset: np.concatenate(parts) for subset, parts in found.items()}
-    return np.concatenate(labels), outputs, np.concatenate(there), cut.names
+    return np.concatenate(labels), outputs, np.concatenate(there)
+
+
+def _check(emap, emap_samples, bootstrap, confidence):
+    options = {"emap": emap, "emap_samples": emap_samples, "bootstrap": bootstrap}
+    for name, value in options.items():
+        if value is not None and (value < 0 or int(value) != value):
+            raise ValueError(
+                f"`{name}` wants an integer, 0 or more. Received: {name}={value!r}"
+            )
+    if not 0 < confidence < 1:
+        raise ValueError(
+            f"`confidence` wants a float in (0, 1). Received: confidence={confidence!r}"
+        )
 
 
 def _columns(presence, names, subset):
@@ -233,12 +263,3 @@ def _measures(metric, kind, contract):
                 f"of kind '{kind}' one of {valid}. Received: {entry!r}"
             )
     return measures
-
-
-def _cell(value):
-    return f"{value:.4f}" if isinstance(value, float) else str(value)
-
-
-def _line(cells, widths):
-    first = cells[0].ljust(widths[0])
-    return "  ".join([first, *map(str.rjust, cells[1:], widths[1:])])

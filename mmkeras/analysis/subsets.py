@@ -10,6 +10,7 @@ import itertools
 import keras
 import numpy as np
 
+from mmkeras import heads
 from mmkeras.modality import contract
 from mmkeras.model import encoders
 from mmkeras.transfer import trunk
@@ -25,6 +26,11 @@ def subsets(names):
     names = tuple(names)
     sizes = range(len(names) + 1)
     return [x for size in sizes for x in itertools.combinations(names, size)]
+
+
+def label(subset):
+    """The name of a subset on paper: "photo + title", "none"."""
+    return " + ".join(subset) or "none"
 
 
 def batches(dataset, batch_size=32):
@@ -71,6 +77,7 @@ class Trunk:
                 f"on each: `keras.Model(model.input, model.output['name'])`."
             )
         self.encoders = encoders(model)
+        self.contract = heads.output_contract(model)
         # by name: a reloaded model no longer knows the order they were given in
         self.names = tuple(sorted(self.encoders))
         self._behind = trunk(model, cached=self.names)
@@ -87,10 +94,20 @@ class Trunk:
             for name in self.names
         }
         features = {
-            name: self._hide(name, self._encode(name, inputs[name]), presence[name])
+            name: self.feature(name, inputs[name], presence[name])
             for name in self.names
         }
         return features, presence
+
+    def feature(self, name, tensor, there):
+        """One modality's feature; rows that lack it get that of a tensor of zeros.
+
+        Args:
+            name: modality.
+            tensor: its tensor `(batch, ...)`.
+            there: presence `(batch,)`, 1 or 0.
+        """
+        return self._hide(name, self._encode(name, tensor), there)
 
     def answer(self, features, presence, subset=None):
         """The model's output `(batch, outputs)` with only `subset` shown.

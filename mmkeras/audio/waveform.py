@@ -162,8 +162,9 @@ class ClipLength(keras.layers.Layer):
         super().__init__(**{**kwargs, "dtype": "float32", "autocast": False})
 
     def call(self, wave):
-        places = ops.arange(1, ops.shape(wave)[1] + 1, dtype="int32")
-        return ops.max(ops.where(wave != 0, places[None], 0), axis=1)
+        # the numbers that front ends count by: an exported file holds them once
+        places = ops.arange(ops.shape(wave)[1], dtype="int32")
+        return ops.max(ops.where(wave != 0, places[None], -1), axis=1) + 1
 
     def compute_output_shape(self, wave_shape):
         return (wave_shape[0],)

@@ -10,6 +10,7 @@ from mmkeras.data import cells, clips
 from mmkeras.data.bad import BadRows
 from mmkeras.data.labels import targets
 from mmkeras.data.numbers import weights
+from mmkeras.data.row_reader import RowReader
 from mmkeras.data.table import as_frame, match_columns
 from mmkeras.data.weighting import row_weights
 from mmkeras.model import readers
@@ -67,7 +68,8 @@ def from_table(
             cell of a file modality is a path, the file's bytes, or these as base64 (a
             data URI too), one of a text modality is the string, one of
             `mmkeras.tabular.Columns` a number or a category.
-        model: multimodal model, or dict, modality -> contract or encoder.
+        model: multimodal model, what `mmkeras.export.load` gives, or dict, modality ->
+            contract or encoder.
         label: label column; a list of columns for several numbers; a dict, output
             name -> column, for a model with several outputs. See
             `mmkeras.data.labels.targets`.
@@ -164,7 +166,7 @@ def elements(
     read = {name: contracts[name] for name in singles}
     kept = {} if audio_cache is None else clips.of(read, audio_cache)
     count = max(int(numbers.cardinality()), 1)
-    reader = cells.RowReader(read, singles, columns, bad, kept, count)
+    reader = RowReader(read, singles, columns, bad, kept, count)
     return _read(numbers, contracts, texts, reader, extras, batch_size).prefetch(-1)
 
 

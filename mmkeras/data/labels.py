@@ -26,7 +26,8 @@ def targets(frame, label, model, classes=None):
     Args:
         frame: DataFrame.
         label: column; list of columns for several numbers; dict, output name -> column.
-        model: the model whose head wants the labels, or a dict of contracts.
+        model: the model whose head wants the labels, what `mmkeras.export.load` gives,
+            or a dict of contracts.
         classes: optional list of class names; dict, output name -> list, if `label` is.
 
     Returns:
@@ -47,6 +48,8 @@ def targets(frame, label, model, classes=None):
 
 def head_of(model, key=None):
     """The head's `Prediction` layer or None, and its width or None."""
+    if hasattr(model, "head_of"):  # an export that was read back
+        return model.head_of(key)
     if not isinstance(model, keras.Model):
         return None, None
     if key is None and not isinstance(model.output, dict):

@@ -66,7 +66,9 @@ def read_table(path):
 def _parse(path, suffix):
     with _open(path) as file:
         if suffix in (".parquet", ".pq"):
-            return pandas.read_parquet(file)
+            table = pandas.read_parquet(file)
+            # of tables put together: a row is known by its place in the index
+            return table if table.index.is_unique else table.reset_index(drop=True)
         if suffix in (".csv", ".tsv"):
             table = pandas.read_csv(
                 file,

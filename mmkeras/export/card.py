@@ -49,11 +49,11 @@ def read_card(path):
 
     Returns:
         dict: "modalities" (name -> kind, cell, shape, dtype, and for a table its
-        columns in the order of a line), "outputs" (name -> kind, classes), "contracts"
-        (name -> how raw data is read, for `mmkeras.export.load`), "versions"; of a
-        SavedModel "endpoints", "default", "limits" (modality -> bytes, pixels, seconds
-        of a raw value), "on_bad_value" and "thresholds" (output -> one a class); of a
-        file "inputs" and "quantize".
+        columns in the order of a line), "outputs" (name -> kind, classes, and the
+        temperature of its probabilities), "contracts" (name -> how raw data is read,
+        for `mmkeras.export.load`), "versions"; of a SavedModel "endpoints", "default",
+        "limits" (modality -> bytes, pixels, seconds of a raw value), "on_bad_value" and
+        "thresholds" (output -> one a class); of a file "inputs" and "quantize".
 
     Raises:
         ValueError: there is no such card.
@@ -99,6 +99,7 @@ def outputs(model):
             "shape": list(tensors[key].shape[1:]),
             "kind": head.kind if head else None,
             "classes": head.classes if head else None,
+            "temperature": head.temperature if head else None,
         }
         for key, head in endpoints.heads(model).items()
     }

@@ -1,9 +1,7 @@
 """The functions that an exported model offers, traced from a multimodal model."""
 
-import keras
-
 from mmkeras.heads import Named
-from mmkeras.model import fusion, readers
+from mmkeras.model import readers, with_features
 
 NAMES = ("serve", "serve_raw", "features")
 #: What TF Serving calls the endpoints that its Classify and Regress calls reach.
@@ -136,15 +134,6 @@ def read(contracts, raw):
     inputs = {name: contract.read(raw[name]) for name, contract in contracts.items()}
     inputs |= {f"{x}_present": y.presence(raw[x]) for x, y in contracts.items()}
     return inputs
-
-
-def with_features(model):
-    """The model with two outputs: its own and what its fusion layer gives."""
-    layer = fusion(model)
-    # not layer.output: a fusion that is also part of a trunk has two
-    nodes = [x for depth in model._nodes_by_depth.values() for x in depth]
-    (fused,) = next(x.output_tensors for x in nodes if x.operation is layer)
-    return keras.Model(model.input, (model.output, fused), name="with_features")
 
 
 def outputs(model):

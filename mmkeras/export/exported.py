@@ -7,7 +7,7 @@ import numpy as np
 
 from mmkeras import heads
 from mmkeras.export import card, contracts
-from mmkeras.export.lite_file import LiteFile
+from mmkeras.export.lite_file import GraphFile, LiteFile
 
 
 def load(path, trust=False):
@@ -24,7 +24,7 @@ def load(path, trust=False):
     >>> _ = mm.export.tflite(model, path)
     >>> exported = mm.export.load(path)
     >>> table = pandas.DataFrame({"photo": [None, None]})
-    >>> rows = mm.data.from_table(table, exported.contracts, batch_size=2)
+    >>> rows = mm.data.from_table(table, exported, batch_size=2)
     >>> outputs = exported.predict_on_batch(next(iter(rows)))
     >>> [x["class"] for x in exported.decode(outputs)]
     ['cat', 'cat']
@@ -56,7 +56,8 @@ def load(path, trust=False):
 
         ask, beside = OnnxFile(found.read_bytes()), found.parent
     else:
-        ask, beside = _Served(found, trust), (found / card.FILE).parent
+        _need_trust(found, trust)
+        ask, beside = Served(found), (found / card.FILE).parent
     return Exported(found, described, contracts.read(described, beside), ask)
 
 
@@ -80,11 +81,13 @@ class Exported:
     Attributes:
         path: `pathlib.Path` of the version folder or file.
         card: dict, see `read_card`.
+        inputs: list, the names of its tensors.
         contracts: dict, modality -> contract, for `mmkeras.data.from_table`.
     """
 
     def __init__(self, path, described, read, ask):
         self.path, self.card, self.contracts = path, described, read
+        self.inputs = list(ask.inputs)
         self._ask = ask
 
     def predict_on_batch(self, inputs):
@@ -96,7 +99,7 @@ class Exported:
         Returns:
             Array `(batch, outputs)`, or a dict of them for a model with several heads.
         """
-        wanted = {name: inputs[name] for name in self._ask.inputs if name in inputs}
+        wanted = {name: inputs[name] for name in self.inputs if name in inputs}
         found = self._ask(wanted)
         outputs = {name: np.asarray(found[name]) for name in self.card["outputs"]}
         return outputs["outputs"] if list(outputs) == ["outputs"] else outputs
@@ -107,11 +110,28 @@ class Exported:
         made = {name: self._head(name) for name in named}
         return decoded(named, made, self.card.get("thresholds"))
 
+    def head_of(self, key=None):
+        """The layer of `mmkeras.heads` that names an output, or None, and its width.
+
+        Args:
+            key: name of the output, for a model with several.
+        """
+        valid = sorted(self.card["outputs"])
+        key = valid[0] if key is None and len(valid) == 1 else key
+        if key not in valid:
+            raise ValueError(
+                f"An export with several outputs wants the name of one. Received: "
+                f"{key!r}. Valid names: {valid}"
+            )
+        return self._head(key), self.card["outputs"][key]["shape"][-1]
+
     def _head(self, name):
         made = self.card["outputs"][name]
         if made["classes"] is None:
             return None
-        return heads.Outputs(made["classes"], made["kind"])
+        # a card that was written before heads had one says nothing of it
+        temperature = made.get("temperature", 1.0)
+        return heads.Outputs(made["classes"], made["kind"], temperature)
 
 
 def decoded(outputs, named, thresholds=None):
@@ -140,29 +160,34 @@ def decoded(outputs, named, thresholds=None):
     return rows
 
 
-class _Served:
-    """The endpoint "serve" of a SavedModel: tensors in, by name."""
+class Served(GraphFile):
+    """The endpoint "serve" of a SavedModel, asked as a file is: tensors in, by name.
 
-    def __init__(self, folder, trust):
-        if not trust:
-            raise ValueError(
-                f"'{folder}' is a SavedModel, a program that can read and write files. "
-                f"If you trust who made it, load it with `trust=True` (on the command "
-                f"line: --trust). A .keras, .tflite or .onnx file runs no such code."
-            )
+    Args:
+        folder: the version's folder.
+    """
+
+    def __init__(self, folder):
         import tensorflow as tf
 
         self._model = tf.saved_model.load(str(folder))  # its variables live in here
-        self._serve = self._model.signatures["serve"]
-        self._specs = self._serve.structured_input_signature[1]
-        self.inputs = list(self._specs)
+        self._endpoint = self._model.signatures["serve"]
+        self.inputs = {
+            name: ((-1, *x.shape[1:]), x.dtype.name)
+            for name, x in self._endpoint.structured_input_signature[1].items()
+        }
 
-    def __call__(self, tensors):
+    def _serve(self, tensors):
         import tensorflow as tf
 
-        return self._serve(
-            **{
-                name: tf.cast(tf.convert_to_tensor(x), self._specs[name].dtype)
-                for name, x in tensors.items()
-            }
+        given = {name: tf.constant(x) for name, x in tensors.items()}
+        return {name: x.numpy() for name, x in self._endpoint(**given).items()}
+
+
+def _need_trust(folder, trust):
+    if not trust:
+        raise ValueError(
+            f"'{folder}' is a SavedModel, a program that can read and write files. If "
+            f"you trust who made it, load it with `trust=True` (on the command line: "
+            f"--trust). A .keras, .tflite or .onnx file runs no such code."
         )

@@ -30,16 +30,18 @@ def questions(model, rows=None, noise=True):
     return [(batch, _expected(model, batch)) for batch in batches]
 
 
-def compare(model, file, asked):
-    """Asks a TFLite file.
+def compare(model, file, asked, labels=None):
+    """Asks an exported file.
 
     Args:
         model: the model that is exported.
-        file: `LiteFile`.
+        file: `GraphFile`, or another function of a batch.
         asked: the list of `questions`.
+        labels: optional labels of the first rows of the last batch.
 
     Returns:
-        (max_differences, mean_differences, agreement), as `LiteReport` has them.
+        (max_differences, mean_differences, agreement, scores), as `LiteReport` has
+        them.
     """
     answers = [file(batch) for batch, _ in asked]
     largest, mean = {}, {}
@@ -56,7 +58,10 @@ def compare(model, file, asked):
         gap = np.where(np.isnan(gap), np.inf, gap)
         largest[name] = float(gap.max(initial=0))
         mean[name] = float(gap.mean()) if gap.size else 0.0
-    return largest, mean, _agreement(model, asked, answers)
+    scored = None
+    if labels is not None:
+        scored = _scored(model, labels, asked[-1][1], answers[-1])
+    return largest, mean, _agreement(model, asked, answers), scored
 
 
 def _agreement(model, asked, answers):
@@ -66,6 +71,26 @@ def _agreement(model, asked, answers):
             for (_, wanted), answer in zip(asked, answers, strict=True):
                 same.append(wanted[key].argmax(-1) == answer[key].argmax(-1))
     return float(np.mean(np.concatenate(same))) if same else None
+
+
+def _scored(model, labels, wanted, answer):
+    """Metric -> (the model's score, the file's), of heads that know their labels."""
+    from mmkeras import scores
+
+    found = {}
+    for key, head in endpoints.heads(model).items():
+        truth = labels.get(key) if isinstance(labels, dict) else labels
+        if head is None or truth is None:
+            continue
+        outputs = [np.asarray(x[key])[: len(truth)] for x in (wanted, answer)]
+        single = head.kind == "single"
+        if truth.size != (len(truth) if single else outputs[0].size):
+            continue  # labels of another form, such as one-hot rows
+        truth = truth.reshape(-1 if single else outputs[0].shape)
+        for metric in scores.OF_KIND[head.kind]:
+            pair = tuple(scores.SCORES[metric](truth, x) for x in outputs)
+            found[f"{endpoints.prefix(key)}{metric}"] = pair
+    return found or None
 
 
 def _expected(model, batch):
@@ -97,7 +122,7 @@ def _made(model):
     return [noise, _with_gaps(row)]
 
 
-def report(model, path, size, file, asked, tolerance, ops, quantize=None):
+def report(model, path, size, file, asked, tolerance, ops, labels=None, quantize=None):
     """Asks a file what the model answered, and says how far it is from that.
 
     Args:
@@ -108,12 +133,13 @@ def report(model, path, size, file, asked, tolerance, ops, quantize=None):
         asked: list of `questions`.
         tolerance: as `LiteReport` has it, like the two that follow.
         ops: dict, operation -> how often it stands in the file.
+        labels: optional labels of the first rows of the last batch in `asked`.
         quantize: None, or how the file was made smaller.
 
     Returns:
         `LiteReport`.
     """
-    largest, mean, agreement = compare(model, file, asked)
+    largest, mean, agreement, scores = compare(model, file, asked, labels)
     return LiteReport(
         path=str(path),
         size=size,
@@ -121,6 +147,7 @@ def report(model, path, size, file, asked, tolerance, ops, quantize=None):
         max_differences=largest,
         mean_differences=mean,
         agreement=agreement,
+        scores=scores,
         rows=sum(len(next(iter(batch.values()))) for batch, _ in asked),
         tolerance=tolerance,
         ops=ops,
@@ -152,24 +179,27 @@ def real_rows(model, representative, limit=100):
         limit: Integer, rows at most.
 
     Returns:
-        dict, input -> array of at most `limit` rows.
+        `(rows, labels)`: a dict, input -> array of at most `limit` rows, and an array
+        or dict of arrays, None where there are no labels.
 
     Raises:
         ValueError: an input is missing, or there is no row.
     """
     names = list(lite_graph.inputs(model))
     whole = isinstance(representative, dict) or hasattr(representative, "shape")
-    found, count = [], 0
+    found, truths, count = [], [], 0
     for batch in [representative] if whole else representative:
-        batch = batch[0] if isinstance(batch, tuple) else batch
+        batch, *beside = batch if isinstance(batch, tuple) else (batch,)
         batch = batch if isinstance(batch, dict) else {names[0]: batch}
         if set(names) - set(batch):
             raise ValueError(
                 f"`representative` wants the model's inputs {names}. "
                 f"Received: {sorted(batch)}. Give what `model.predict` takes."
             )
-        batch = {name: np.asarray(batch[name])[: limit - count] for name in names}
+        left = limit - count
+        batch = {name: np.asarray(batch[name])[:left] for name in names}
         found.append(batch)
+        truths += [_first(x, left) for x in beside[:1]]
         count += len(batch[names[0]])
         if count >= limit:
             break
@@ -178,4 +208,11 @@ def real_rows(model, representative, limit=100):
             "`representative` wants at least one row. Received: none. Give 50 to 100 "
             "rows of the training data."
         )
-    return {name: np.concatenate([x[name] for x in found]) for name in names}
+    rows = {name: np.concatenate([x[name] for x in found]) for name in names}
+    if len(truths) < len(found):
+        return rows, None
+    return rows, keras.tree.map_structure(lambda *x: np.concatenate(x), *truths)
+
+
+def _first(labels, count):
+    return keras.tree.map_structure(lambda x: np.asarray(x)[:count], labels)

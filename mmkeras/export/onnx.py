@@ -11,7 +11,6 @@ from mmkeras.export.folder import whole_files
 
 #: Version of ONNX' operator set; ONNX Runtime of 2023 and later reads it.
 OPSET = 18
-_COMPARED = 32
 
 
 def onnx(model, path, *, representative=None, tolerance=1e-4, overwrite=False):
@@ -33,7 +32,7 @@ def onnx(model, path, *, representative=None, tolerance=1e-4, overwrite=False):
         model: functional `keras.Model`: a multimodal model, an encoder, or layers.
         path: file to write, on this machine, ending in ".onnx".
         representative: rows as `model.predict` takes them, that the file is compared
-            on beside made-up ones; see `tflite`.
+            and, with labels, scored on, beside made-up ones; see `tflite`.
         tolerance: largest difference to `model.predict` that is let through, relative
             to the largest expected number where that is above 1.
         overwrite: replace files that lie there.
@@ -52,12 +51,12 @@ def onnx(model, path, *, representative=None, tolerance=1e-4, overwrite=False):
             f"`path` wants a file ending in '.onnx'. Received: {str(path)!r}"
         )
     lite_graph.check(model, "An ONNX file")
-    rows = None
+    rows = labels = None
     if representative is not None:
-        rows = lite_check.real_rows(model, representative, _COMPARED)
+        rows, labels = lite_check.real_rows(model, representative)
     with whole_files(path, overwrite) as folder:
         content, counts = _convert(model)
-        report = _report(model, path, content, counts, rows, tolerance)
+        report = _report(model, path, content, counts, (rows, labels), tolerance)
         if not report.max_difference <= tolerance:
             raise ValueError(
                 f"The ONNX file differs from `model.predict` by "
@@ -132,7 +131,7 @@ def _quiet():
         logger.setLevel(level)
 
 
-def _report(model, path, content, counts, rows, tolerance):
+def _report(model, path, content, counts, given, tolerance):
     from mmkeras.export.onnx_file import OnnxFile
 
     try:
@@ -143,6 +142,7 @@ def _report(model, path, content, counts, rows, tolerance):
             f"write the layer with other `keras.ops`, or export "
             f"`mmkeras.export.tflite` or `mmkeras.export.saved_model`."
         ) from error
+    rows, labels = given
     asked = lite_check.questions(model, rows)
     asking = (model, path, len(content), file, asked)
-    return lite_check.report(*asking, tolerance, counts)
+    return lite_check.report(*asking, tolerance, counts, labels)

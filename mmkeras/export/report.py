@@ -14,12 +14,40 @@ class EndpointCheck:
         outputs: names of its outputs.
         differences: dict, loader -> largest difference to `model.predict`, relative
             to the largest expected value where that is above 1.
+        mean_differences: dict, loader -> the mean one, on the same scale.
     """
 
     name: str
     inputs: tuple
     outputs: tuple
     differences: dict
+    mean_differences: dict
+
+
+@dataclass(frozen=True)
+class RowsCheck:
+    """How "serve" answers rows that the user gave.
+
+    Attributes:
+        rows: how many.
+        difference: largest difference to `model.predict`, as `EndpointCheck` has it.
+        agreement: share of the rows in which the single-label heads name the same class
+            as the model; None without such a head.
+        scores: dict, metric -> (the model's, the export's); None without labels.
+        milliseconds: median wall time of a request at batch 1.
+    """
+
+    rows: int
+    difference: float
+    agreement: float | None
+    scores: dict | None
+    milliseconds: float
+
+    def __str__(self):
+        return (
+            f"{self.rows} rows that were given: difference {self.difference:.1e}"
+            f"{_same(self.agreement)}, {self.milliseconds:.2f} ms a request"
+        )
 
 
 @dataclass(frozen=True)
@@ -33,6 +61,7 @@ class ExportReport:
         tolerance: the largest difference that was allowed.
         rows: how many raw rows were compared.
         custom_ops: operations outside TensorFlow's core; the server must have them.
+        given: `RowsCheck` of the rows that were given; None without.
     """
 
     path: str
@@ -41,17 +70,20 @@ class ExportReport:
     tolerance: float
     rows: int
     custom_ops: tuple = field(default=())
+    given: RowsCheck | None = None
 
     @property
     def max_difference(self):
         """Largest difference over all endpoints and loaders."""
-        return max(x for check in self.endpoints for x in check.differences.values())
+        found = [x for check in self.endpoints for x in check.differences.values()]
+        return max(found + ([self.given.difference] if self.given else []))
 
     def __str__(self):
         loaders = list(self.endpoints[0].differences)
-        rows = [("endpoint", *loaders, "inputs", "outputs")]
+        rows = [("endpoint", *loaders, "mean", "inputs", "outputs")]
         for check in self.endpoints:
             numbers = [f"{check.differences[x]:.1e}" for x in loaders]
+            numbers.append(f"{max(check.mean_differences.values()):.1e}")
             texts = ", ".join(check.inputs), ", ".join(check.outputs)
             rows.append((check.name, *numbers, *texts))
         lines = [f"{self.path}  {self.size / 1e6:.1f} MB"]
@@ -60,6 +92,8 @@ class ExportReport:
             f"largest difference to model.predict {self.max_difference:.1e} "
             f"(allowed {self.tolerance:.0e}), {self.rows} raw rows"
         )
+        if self.given is not None:
+            lines += [str(self.given), *_changes(self.given.scores)]
         if self.custom_ops:
             lines.append("needs operations beyond TensorFlow's core:")
             lines.append("  " + ", ".join(self.custom_ops))
@@ -79,6 +113,8 @@ class LiteReport:
         mean_differences: dict, output -> the mean one, on the same scale.
         agreement: share of the rows in which the single-label heads name the same class
             as the model; None without such a head.
+        scores: dict, metric -> (the model's, the file's) on the rows that were given;
+            None where no labels were.
         rows: how many rows were compared.
         tolerance: the largest difference that was allowed.
         ops: dict, operation -> how often it stands in the file.
@@ -91,6 +127,7 @@ class LiteReport:
     max_differences: dict
     mean_differences: dict
     agreement: float | None
+    scores: dict | None
     rows: int
     tolerance: float
     ops: dict
@@ -110,16 +147,25 @@ class LiteReport:
             f"{self.milliseconds:.2f} ms a request"
         ]
         lines += _table(rows)
-        agreement = ""
-        if self.agreement is not None:
-            agreement = f", same class in {100 * self.agreement:.0f} %"
         lines.append(
             f"largest difference to model.predict {self.max_difference:.1e} "
-            f"(allowed {self.tolerance:.0e}), {self.rows} rows{agreement}"
+            f"(allowed {self.tolerance:.0e}), {self.rows} rows"
+            f"{_same(self.agreement)}"
         )
+        lines += _changes(self.scores)
         counts = [f"{name} {count}" for name, count in self.ops.items()]
         lines += textwrap.wrap("operations: " + ", ".join(counts), 88)
         return "\n".join(lines)
+
+
+def _same(agreement):
+    return "" if agreement is None else f", same class in {100 * agreement:.0f} %"
+
+
+def _changes(scores):
+    """A line a metric: the model's score, the file's, and by how much it changed."""
+    for name, (model, file) in (scores or {}).items():
+        yield f"{name} {model:.4f} -> {file:.4f} ({file - model:+.4f})"
 
 
 def _table(rows):

@@ -2,7 +2,7 @@
 
 import keras
 
-from mmkeras.export import card, checks, endpoints, warmup
+from mmkeras.export import card, checks, endpoints, given, warmup
 from mmkeras.export.folder import size, whole_folder
 from mmkeras.export.raw import Reader
 from mmkeras.export.report import ExportReport
@@ -19,6 +19,7 @@ def saved_model(
     on_bad_value="raise",
     max_bytes=None,
     thresholds=0.5,
+    representative=None,
 ):
     """Writes a model as a SavedModel that takes bytes and strings.
 
@@ -88,6 +89,9 @@ def saved_model(
             (`Pixels.max_pixels`), and of a clip its `seconds` alone are decoded.
         thresholds: Float, score from which a class of a multilabel head is chosen; or
             dict, class name -> Float, 0.5 for the others.
+        representative: optional rows as `model.predict` takes them, a dict of arrays or
+            an iterable of batches such as a `tf.data.Dataset`; the first 100 are
+            compared too, at `serve`, where they come with labels scored, and timed.
 
     Returns:
         `ExportReport`; `print` shows it as a table.
@@ -107,6 +111,9 @@ def saved_model(
         raw, _ = asked["serve_raw"]
         warmup.write(folder, warmup.requests(model, raw, default))
         found = checks.compare(folder, asked, default)
+        real = None
+        if representative is not None:
+            real = given.check(model, folder, representative)
         report = ExportReport(
             path=str(path),
             size=size(folder),
@@ -114,6 +121,7 @@ def saved_model(
             tolerance=tolerance,
             rows=len(next(iter(raw.values()))),
             custom_ops=checks.custom_ops(folder),
+            given=real,
         )
         if not report.max_difference <= tolerance:
             raise ValueError(

@@ -16,8 +16,6 @@ _ADVICE = {
     "dynamic": "Compare on `representative` rows, take 'float16', or allow more.",
     "int8": "Give more `representative` rows, take 'dynamic', or allow more.",
 }
-#: Real rows that the file is compared on.
-_COMPARED = 32
 
 
 def tflite(
@@ -71,9 +69,9 @@ def tflite(
         path: file to write, on this machine, ending in ".tflite".
         quantize: None (float32), "float16", "dynamic" or "int8".
         representative: rows as `model.predict` takes them, a dict of arrays or an
-            iterable of batches such as a `tf.data.Dataset`; labels are left out. The
-            first 100 are seen. "int8" wants them; with them, the file is compared on
-            them too.
+            iterable of batches such as a `tf.data.Dataset`. The first 100 are seen.
+            "int8" wants them; with them, the file is compared on them too, and where
+            they come with labels the report says how the scores change.
         batch_size: Integer, rows a request, or None for any.
         any_length: True lets the waveforms of audio encoders have any length.
         tolerance: largest difference to `model.predict` that is let through, relative
@@ -94,12 +92,12 @@ def tflite(
     _check(model, path, quantize, representative)
     if tolerance is None:
         tolerance = TOLERANCES[quantize]
-    rows = None
+    rows = labels = None
     if representative is not None:
-        rows = lite_check.real_rows(model, representative)
+        rows, labels = lite_check.real_rows(model, representative)
     with whole_files(path, overwrite) as folder:
         content = _content(model, quantize, rows, batch_size, any_length)
-        report = _report(model, path, content, quantize, rows, tolerance)
+        report = _report(model, path, content, quantize, (rows, labels), tolerance)
         if not report.max_difference <= tolerance:
             raise ValueError(
                 f"The TFLite file differs from `model.predict` by "
@@ -141,11 +139,10 @@ def _content(model, quantize, rows, batch_size, any_length):
     return quantize_file(content, quantize, samples)
 
 
-def _report(model, path, content, quantize, rows, tolerance):
-    if rows is not None:
-        rows = {name: x[:_COMPARED] for name, x in rows.items()}
+def _report(model, path, content, quantize, given, tolerance):
+    rows, labels = given
     # 8 bits that fit real rows do not fit noise
     asked = lite_check.questions(model, rows, noise=quantize != "int8")
     ops = op_counts(content)
     asking = (model, path, len(content), LiteFile(content), asked)
-    return lite_check.report(*asking, tolerance, ops, quantize)
+    return lite_check.report(*asking, tolerance, ops, labels, quantize)

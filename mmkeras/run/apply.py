@@ -6,7 +6,7 @@ from mmkeras import analysis, data, export
 from mmkeras.load import load_model
 from mmkeras.model import readers
 from mmkeras.run import files
-from mmkeras.run.opened import find_keras, opened
+from mmkeras.run.opened import Trained, Uncut, find_keras, opened
 from mmkeras.run.progress import Progress
 
 
@@ -25,39 +25,56 @@ def find_model(path):
     return file
 
 
+# what the interaction is worked out on: seconds for most models
+_EMAP = {"emap": 1000, "emap_samples": 32}
+
+
 def evaluate(
-    model, table, label=None, part=None, on_bad_row="raise", batch_size=32, trust=False
+    model,
+    table,
+    label=None,
+    part=None,
+    on_bad_row="raise",
+    batch_size=32,
+    trust=False,
+    bootstrap=0,
 ):
-    """The score of every subset of the modalities on a table.
+    """The score of every subset of the modalities on a table, and what each adds.
 
     Args:
-        model: path of a `.keras` file or of an output folder of `mmkeras train`.
+        model: path of a `.keras` file or of an output folder of `mmkeras train`, of a
+            SavedModel, a TFLite or an ONNX file of `mmkeras export`.
         table: path of the table.
         label: label column; default: the one it was trained with.
         part: rows whose split column (the recipe's) holds this word; default: all.
         on_bad_row: "raise" or "absent".
         batch_size: Integer.
-        trust: True to load the SavedModel inside a hub encoder.
+        trust: True to load a SavedModel, also the one inside a hub encoder.
+        bootstrap: Integer, draws for the intervals; 0: none.
 
     Returns:
-        The report of `analysis.modality_report`.
+        The report of `analysis.modality_report`; of a `.keras` file with several
+        modalities with EMAP, on 1,000 rows at most.
     """
-    file = find_model(model)
-    recipe = _recipe(file.parent)
+    network, folder = opened(model, trust)
+    recipe = _recipe(folder)
     label = label or recipe.get("label")
     if label is None:
         raise ValueError("`label` is unknown: name the table's label column.")
-    network = load_model(file, safe_mode=not trust)
     rows = _rows(table, part, recipe)
     batches = data.from_table(
         rows,
         network,
         label=label,
-        columns=_columns(recipe, readers(network)),
+        columns=_columns(recipe, network.contracts),
         batch_size=batch_size,
         on_bad_row=on_bad_row,
     )
-    return analysis.modality_report(network, batches)
+    whole, options = isinstance(network, Trained), {}
+    if whole and len(network.contracts) > 1:
+        options = _EMAP
+    cut = network.network if whole else Uncut(network)
+    return analysis.modality_report(cut, batches, bootstrap=bootstrap, **options)
 
 
 def predict(
@@ -94,7 +111,7 @@ def predict(
     rows = _rows(table, part, recipe)
     batches = data.from_table(
         rows,
-        network.contracts,
+        network,
         columns=_columns(recipe, network.contracts),
         batch_size=batch_size,
         on_bad_row=on_bad_row,
@@ -125,18 +142,17 @@ def export_model(
         trust: True to load the SavedModel inside a hub encoder.
         form: "saved_model", "tflite" or "onnx".
         quantize: for "tflite": None, "float16", "dynamic" or "int8".
-        table: for files: path of a table whose rows the file is compared on, and which
-            "int8" takes its ranges from.
+        table: path of a table whose rows the export is compared on and, where it has
+            the label column of the training, scored on; "int8" takes its ranges from
+            them.
 
     Returns:
         The report of `export.saved_model`, `export.tflite` or `export.onnx`.
     """
     if form not in FORMS:
         raise ValueError(f"`--to` wants one of {FORMS}. Received: {form!r}")
-    if quantize and form != "tflite" or table and form == "saved_model":
-        raise ValueError(
-            "`--quantize` and `--data` are for TFLite files: add `--to tflite`."
-        )
+    if quantize and form != "tflite":
+        raise ValueError("`--quantize` is for TFLite files: add `--to tflite`.")
     if quantize == "int8" and table is None:
         raise ValueError(
             "`--quantize int8` wants rows, to see how large numbers become: add "
@@ -144,12 +160,12 @@ def export_model(
         )
     file = find_model(model)
     loaded = load_model(file, safe_mode=not trust)
-    if form == "saved_model":
-        return export.saved_model(loaded, out or str(files.next_version(file.parent)))
     rows = None
     if table is not None:
-        columns = _columns(_recipe(file.parent), readers(loaded))
-        rows = data.from_table(table, loaded, columns=columns, batch_size=32)
+        rows = _labelled(table, loaded, _recipe(file.parent))
+    if form == "saved_model":
+        place = out or str(files.next_version(file.parent))
+        return export.saved_model(loaded, place, representative=rows)
     if form == "onnx":
         place = out or str(file.parent / "model.onnx")
         return export.onnx(loaded, place, representative=rows, overwrite=out is None)
@@ -160,6 +176,19 @@ def export_model(
         quantize=quantize,
         representative=rows,
         overwrite=out is None,
+    )
+
+
+def _labelled(table, model, recipe):
+    """Batches of a table's rows, with labels where it has the training's column."""
+    frame, label = data.read_table(table), recipe.get("label")
+    named = isinstance(label, str) and label in frame.columns
+    return data.from_table(
+        frame,
+        model,
+        label=label if named else None,
+        columns=_columns(recipe, readers(model)),
+        batch_size=32,
     )
 
 

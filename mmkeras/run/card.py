@@ -23,6 +23,7 @@ def card(result, recipe, parts, columns, head, command):
         _classes(head, parts, recipe),
         "## Scores on the test rows, for every subset of the modalities\n\n"
         + _fenced(str(result.report)),
+        *_calibration(result),
         "## Parameters\n\n" + _fenced(_parameters(result.model)),
         "## Command\n\n" + _fenced(command),
         "## Versions\n\n" + _fenced(_versions()),
@@ -33,6 +34,8 @@ def card(result, recipe, parts, columns, head, command):
 
 def draw(result, best=None):
     """Draws learning curves, score per subset and confusion matrix as PNG.
+
+    And after `calibrate` how honest the probabilities are.
 
     Args:
         result: `train.Result`.
@@ -45,6 +48,16 @@ def draw(result, best=None):
         plots.confusion_matrix(
             report.confusion, report.classes, folder / "confusion_matrix.png"
         )
+    if result.temperature is not None and report.calibration is not None:
+        plots.reliability(report.calibration, folder / "reliability.png")
+
+
+def _calibration(result):
+    """A section on how honest the probabilities are, where there are some."""
+    lines = [] if result.temperature is None else [f"- {result.temperature} (val)"]
+    if result.report.calibration is not None:
+        lines.append(f"- {result.report.calibration} (test)")
+    return ["## Calibration\n\n" + "\n".join(lines)] if lines else []
 
 
 def _sources(recipe):

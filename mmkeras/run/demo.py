@@ -6,7 +6,7 @@ import keras
 import numpy as np
 
 from mmkeras import data, image
-from mmkeras.analysis.report import label as subset_label
+from mmkeras.analysis.subsets import label as subset_label
 from mmkeras.analysis.subsets import subsets
 from mmkeras.load import load_model
 from mmkeras.model import readers

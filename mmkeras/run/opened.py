@@ -1,8 +1,11 @@
-"""A trained model in any form, opened to predict with."""
+"""A trained model in any form, opened to predict with, or to be scored."""
 
 from pathlib import Path
 
+import numpy as np
+
 from mmkeras import export, heads
+from mmkeras.data.labels import head_of
 from mmkeras.export import endpoints, exported
 from mmkeras.load import load_model
 from mmkeras.model import readers
@@ -55,6 +58,9 @@ class Trained:
         self.network = network
         self.contracts = readers(network)
 
+    def head_of(self, key=None):
+        return head_of(self.network, key)
+
     def predict_on_batch(self, inputs):
         return self.network.predict_on_batch(inputs)
 
@@ -64,3 +70,48 @@ class Trained:
             return exported.decoded(outputs, endpoints.heads(self.network))
         head = heads.output_contract(self.network)
         return exported.decoded({"outputs": outputs}, {"outputs": head})
+
+
+class Uncut:
+    """An export as `mmkeras.analysis.subsets.Trunk` is of a model.
+
+    It cannot be cut behind its encoders: every subset asks the whole file, with zeros
+    and presence 0 for what is hidden.
+
+    Args:
+        exported: `mmkeras.export.Exported` of a multimodal model with one output.
+
+    Raises:
+        ValueError: it has several outputs, or no inputs `<name>_present`.
+    """
+
+    def __init__(self, exported):
+        self.names = tuple(sorted(exported.contracts))
+        self.contract, _ = exported.head_of()
+        self._exported = exported
+        wanted = {f"{name}_present" for name in self.names}
+        if not wanted or wanted - set(exported.inputs):
+            raise ValueError(
+                f"MODEL wants the export of a multimodal model, which has the inputs "
+                f"{sorted(wanted)}. Received: {exported.inputs}"
+            )
+
+    def features(self, inputs):
+        """The tensors themselves, and presence: two dicts by modality."""
+        presence = {
+            name: (inputs[f"{name}_present"] > 0).astype("float32")
+            for name in self.names
+        }
+        return {name: inputs[name] for name in self.names}, presence
+
+    def answer(self, features, presence, subset=None):
+        """The outputs `(batch, outputs)` with only `subset` shown; default: all."""
+        shown = {}
+        for name in self.names:
+            x, there = features[name], presence[name]
+            if subset is not None and name not in subset:
+                there = np.zeros_like(there)
+            column = there.reshape(-1, *[1] * (x.ndim - 1)) > 0
+            shown[name] = np.where(column, x, 0).astype(x.dtype)
+            shown[f"{name}_present"] = there
+        return self._exported.predict_on_batch(shown)

@@ -70,6 +70,8 @@ class Recipe:
     on_bad_row: str = "raise"
     #: "balanced", or in a TOML file a table, class -> weight; of the training rows.
     class_weight: object = None
+    #: Whether the temperature is fitted on the validation rows at the end.
+    calibrate: bool = False
     export: bool = True
     precision: str = "float32"
     jit: str = "auto"
@@ -106,6 +108,11 @@ class Recipe:
                 self._no_answers(name, source)
         for field in dataclasses.fields(self):
             _number(field, getattr(self, field.name))
+        if self.calibrate and self.task == "regression":
+            raise ValueError(
+                "`calibrate` is for probabilities, of `classification` and "
+                "`multilabel`. Received: task='regression'"
+            )
         self.profile = _profile(self.profile, self.logs)
         if self.clip_norm < 0:
             raise ValueError(

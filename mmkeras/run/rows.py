@@ -71,7 +71,9 @@ class Rows:
                 batch, seed = self.recipe.batch_size, self.recipe.seed
                 return found.dataset(batch, shuffle, seed, resume)
             found = found.arrays()
-        return self._batches(found, resume) if shuffle else found
+        if not shuffle:
+            return found
+        return shuffled(found, self.recipe.batch_size, self.recipe.seed, resume)
 
     def on_what(self):
         """What the first stage trains on, for the screen."""
@@ -122,17 +124,17 @@ class Rows:
                 reading["class_weight"] = self.recipe.class_weight
         return reading
 
-    def _batches(self, arrays, resume):
-        """Batches of arrays in memory, in another order in each pass."""
-        import tensorflow as tf
 
-        batch, seed = self.recipe.batch_size, self.recipe.seed
-        count = len(tf.nest.flatten(arrays)[0])
-        numbers = row_numbers(count, True, seed, resume=resume, batch_size=batch)
-        arrays = tf.nest.map_structure(tf.constant, arrays)
+def shuffled(arrays, batch_size, seed, resume=None):
+    """Batches of arrays in memory, in another order in each pass."""
+    import tensorflow as tf
 
-        def gather(rows):
-            rows = tf.maximum(rows, 0)  # -1 is not to be read
-            return tf.nest.map_structure(lambda x: tf.gather(x, rows), arrays)
+    count = len(tf.nest.flatten(arrays)[0])
+    numbers = row_numbers(count, True, seed, resume=resume, batch_size=batch_size)
+    arrays = tf.nest.map_structure(tf.constant, arrays)
 
-        return numbers.batch(batch).map(gather, -1).prefetch(-1)
+    def gather(rows):
+        rows = tf.maximum(rows, 0)  # -1 is not to be read
+        return tf.nest.map_structure(lambda x: tf.gather(x, rows), arrays)
+
+    return numbers.batch(batch_size).map(gather, -1).prefetch(-1)

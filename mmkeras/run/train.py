@@ -30,6 +30,8 @@ class Result:
     history: dict
     folder: Path
     bad_rows: list
+    #: `analysis.TemperatureReport` on the validation rows, where it was asked for.
+    temperature: object = None
 
 
 def train(recipe, progress=None, command="mmkeras train", resume=False):
@@ -81,9 +83,10 @@ def _train(recipe, progress, command, resume):
     model = precision.in_float32(model)
     stage.compile_for(model, head, recipe.learning_rate, recipe)
 
+    fitted = _calibrate(model, rows, progress) if recipe.calibrate else None
     progress.say("Scoring every subset of the modalities on the test rows.")
     report = analysis.modality_report(model, rows.stream("test"))
-    result = Result(model, report, history, Path(recipe.out), bad)
+    result = Result(model, report, history, Path(recipe.out), bad, fitted)
     _save(result, recipe, parts, columns, head, command, progress)
     shutil.rmtree(state)
     return result
@@ -231,6 +234,17 @@ def _finetune(model, head, rows, recipe, progress, state):
     train = rows.stream("train", shuffle=True, resume=callbacks[-1])
     val = rows.stream("val")
     return stage.fit(model, train, val, recipe.finetune_epochs, callbacks, progress)
+
+
+def _calibrate(model, rows, progress):
+    """Fits the temperature; a training is not lost where none can be found."""
+    try:
+        fitted = analysis.fit_temperature(model, rows.stream("val"))
+    except ValueError as error:
+        progress.say(f"No temperature: {error}")
+        return None
+    progress.say(str(fitted))
+    return fitted
 
 
 def _join(history, more):

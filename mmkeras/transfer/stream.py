@@ -5,8 +5,8 @@ import weakref
 import keras
 import numpy as np
 
-from mmkeras.data.cells import Gate
 from mmkeras.data.dataset import row_numbers
+from mmkeras.data.row_reader import Gate
 
 
 class Features:

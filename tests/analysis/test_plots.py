@@ -1,6 +1,7 @@
 """Plots: whole PNG files with what they should show, and errors that help."""
 
 import builtins
+import dataclasses
 import itertools
 
 import numpy as np
@@ -8,6 +9,10 @@ import pytest
 import tensorflow as tf
 
 from mmkeras.analysis import ModalityReport, plots
+from mmkeras.analysis.bootstrap import Draws
+from mmkeras.analysis.emap import Emap
+from mmkeras.analysis.plots import basic
+from mmkeras.analysis.plots import shapley as shapley_plot
 
 NAMES = ("clip", "photo", "title")
 
@@ -32,10 +37,10 @@ def picture(path):
     return tf.io.decode_png(path.read_bytes(), channels=1).numpy()[..., 0]
 
 
-def texts(monkeypatch):
-    """The words of the figure that is saved next, in a list."""
+def texts(monkeypatch, module=basic):
+    """The words of the figure that the module saves next, in a list."""
     found = []
-    save = plots._save
+    save = basic.save
 
     def spy(figure, path):
         from matplotlib.text import Text
@@ -43,7 +48,7 @@ def texts(monkeypatch):
         save(figure, path)
         found.extend(x.get_text() for x in figure.findobj(Text))
 
-    monkeypatch.setattr(plots, "_save", spy)
+    monkeypatch.setattr(module, "save", spy)
     return found
 
 
@@ -115,3 +120,30 @@ def test_matplotlib_is_an_extra(tmp_path, monkeypatch, report):
     monkeypatch.setattr(builtins, "__import__", without)
     with pytest.raises(ImportError, match=r"pip install mmkeras\[cli\]"):
         plots.subset_scores(report, tmp_path / "scores.png")
+
+
+def test_contributions(tmp_path, monkeypatch, report):
+    words = texts(monkeypatch, shapley_plot)
+    path = tmp_path / "shapley.png"
+    shapley_plot.contributions(report, path)
+    assert (picture(path) < 250).mean() > 0.05
+    gain = report.shapley()["photo"]
+    assert {"photo", f"{gain:.3f}", "gain in accuracy, 90 rows"} <= set(words)
+    assert "accuracy with none 0.120, with all 0.720" in words
+    words.clear()
+    drawn = {
+        metric: {
+            x: row[metric] + np.linspace(-0.01, 0.01, 9) * (len(x) + 1)
+            for x, row in report.table.items()
+        }
+        for metric in report.metrics
+    }
+    lost = {x: np.zeros(9) for x in report.metrics}
+    report = dataclasses.replace(
+        report,
+        draws=Draws(drawn, lost, 0.9),
+        emap=Emap(report.table[()], report.table[NAMES], 90, None),
+    )
+    shapley_plot.contributions(report, path, "mae")
+    assert "fall of the MAE, 90 rows; lines: 90 % intervals" in words
+    assert "MAE with none 0.240, with all 1.440 (of it interaction -1.200)" in words

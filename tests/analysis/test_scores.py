@@ -5,7 +5,7 @@ import pytest
 from scipy.special import softmax
 from sklearn import metrics as sk
 
-from mmkeras.analysis import scores
+from mmkeras import scores
 
 
 def single(classes=5, rows=200, unused=()):

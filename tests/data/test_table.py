@@ -44,6 +44,13 @@ def test_parquet_with_bytes(tmp_path):
     assert got["photo"].tolist() == [b"\x00\xff", None]
 
 
+def test_a_row_of_parquet_has_its_own_place_in_the_index(tmp_path):
+    part = pandas.DataFrame({"n": [1, 2]})
+    pandas.concat([part, part]).to_parquet(tmp_path / "a.parquet")
+    got = mm.data.read_table(tmp_path / "a.parquet")
+    assert got.index.tolist() == [0, 1, 2, 3] and got["n"].tolist() == [1, 2, 1, 2]
+
+
 def test_errors(tmp_path):
     with pytest.raises(ValueError, match="a file that is there.*gone.csv"):
         mm.data.read_table(tmp_path / "gone.csv")

@@ -16,15 +16,23 @@ from mmkeras.export import checks, endpoints
 from tests import tiny
 from tests.export import parts
 
+LABELS = np.array([0, 1, 2, 0, 1, 2])
+
 
 @pytest.fixture(scope="module")
 def exported(tmp_path_factory):
     """`(model, folder, report)`, exported with every row as an example."""
     keras.utils.set_random_seed(0)
     model = parts.model()
+    mm.heads.output_contract(model).temperature = 1.6
     folder = tmp_path_factory.mktemp("export") / "shapes/1"
-    raw, _ = parts.rows()
-    return model, folder, mm.export.saved_model(model, folder, examples=raw)
+    raw, tensors = parts.rows()
+    rows = [
+        ({k: x[i : i + 4] for k, x in tensors.items()}, LABELS[i : i + 4])
+        for i in (0, 4)
+    ]
+    report = mm.export.saved_model(model, folder, examples=raw, representative=rows)
+    return model, folder, report
 
 
 @functools.lru_cache
@@ -58,7 +66,7 @@ def test_scores_and_classes(exported):
     raw, tensors = parts.rows()
     got = answers(folder, "serve_raw", raw)
     logits = model.predict(tensors, verbose=0).astype("float64")
-    odds = np.exp(logits)
+    odds = np.exp(logits / 1.6)
     np.testing.assert_allclose(
         got["scores"], odds / odds.sum(1, keepdims=True), atol=1e-5
     )
@@ -156,8 +164,25 @@ def test_report(exported):
     assert report.max_difference < 1e-5
     assert report.rows == 8  # nothing, one of each kind, and six examples
     assert report.custom_ops == ()
+    for check in report.endpoints:
+        for loader, largest in check.differences.items():
+            assert 0 <= check.mean_differences[loader] <= largest
     text = str(report)
     assert str(folder) in text and "serve_raw" in text and "v1 loader" in text
+
+
+def test_report_of_rows_that_were_given(exported):
+    model, folder, report = exported
+    _, tensors = parts.rows()
+    outputs = model.predict(tensors, verbose=0)
+    served = load(folder).signatures["serve"](**tensors)["outputs"].numpy()
+    right = [np.mean(x.argmax(1) == LABELS) for x in (outputs, served)]
+    given = report.given
+    assert given.scores["accuracy"] == pytest.approx(right)
+    # the six rows, then the first of them without each modality, and without all
+    assert (given.rows, given.agreement) == (10, 1.0)
+    assert given.difference < 1e-5 and given.milliseconds > 0
+    assert f"accuracy {right[0]:.4f} -> {right[1]:.4f} (+0.0000)" in str(report)
 
 
 def test_card(exported):
@@ -179,7 +204,7 @@ def test_heads_by_name_after_keras_file_and_trunk(tmp_path):
     """Also: reloaded from `.keras`, and with a trunk on the same layers."""
     heads = {
         "shape": mm.heads.Prediction(parts.CLASSES),
-        "tags": mm.heads.Prediction(["big", "old"], "multi"),
+        "tags": mm.heads.Prediction(["big", "old"], "multi", temperature=2.0),
         "price": mm.heads.regression(1).layer,
         "plain": keras.layers.Dense(2),
     }
@@ -189,7 +214,7 @@ def test_heads_by_name_after_keras_file_and_trunk(tmp_path):
     raw, tensors = parts.rows()
     expected = model.predict(tensors, verbose=0)
     big = np.sort(expected["tags"][:, 0])
-    middle = float(1 / (1 + np.exp(-big[2:4].mean())))  # three rows on either side
+    middle = float(1 / (1 + np.exp(-big[2:4].mean() / 2)))  # three rows on either side
     options = {"default": "serve", "thresholds": {"big": middle}}
     mm.export.saved_model(model, tmp_path / "1", **options)
     got = answers(tmp_path / "1", "serve_raw", raw)
@@ -204,7 +229,7 @@ def test_heads_by_name_after_keras_file_and_trunk(tmp_path):
         "tags_classes",
         "tags_scores",
     ]
-    odds = np.exp(-expected["tags"].astype("float64"))
+    odds = np.exp(-expected["tags"].astype("float64") / 2)
     np.testing.assert_allclose(got["tags_scores"], 1 / (1 + odds), atol=1e-5)
     chosen = 1 / (1 + odds) >= [middle, 0.5]
     assert got["tags_chosen"].tolist() == chosen.tolist()
@@ -250,7 +275,9 @@ def test_what_differs_is_not_written(tmp_path, monkeypatch):
 )
 def test_difference(expected, answer, difference):
     pair = [{"outputs": np.array(x, "float32")} for x in (expected, answer)]
-    assert checks._difference(*pair) == pytest.approx(difference, rel=1e-6)
+    ((largest, mean),) = checks._gaps(*pair)
+    assert largest == pytest.approx(difference, rel=1e-6)
+    assert mean == pytest.approx(difference / max(1, len(expected)), rel=1e-6)
 
 
 def test_warm_up_by_the_true_protos(exported):

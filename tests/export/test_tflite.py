@@ -93,6 +93,7 @@ def exported(tmp_path_factory):
     """`(model, path, report)` of two modalities, in float32."""
     keras.utils.set_random_seed(0)
     model = tiny.model(modality_dropout=0.5)
+    mm.heads.output_contract(model).temperature = 0.5
     path = tmp_path_factory.mktemp("lite") / "models/tiny.tflite"
     rows, _ = tiny.rows(8)
     return model, path, mm.export.tflite(model, path, representative=rows)
@@ -107,10 +108,28 @@ def test_absent_modalities(exported):
     wanted = model.predict(rows, verbose=0)
     got = lite.ask(path, rows)
     close(got["outputs"], wanted)
-    odds = np.exp(wanted.astype("float64"))
+    odds = np.exp(wanted.astype("float64") / 0.5)
     close(got["scores"], odds / odds.sum(1, keepdims=True))
     there = {**rows, "left_present": np.ones(6, "float32")}
     assert np.abs(lite.ask(path, there)["outputs"][0] - wanted[0]).max() > 1e-3
+
+
+def test_probabilities_that_the_card_tells(exported, tmp_path):
+    """By its temperature; a card written before there was one means 1."""
+    _, path, _ = exported
+    rows, _ = tiny.rows(6, seed=1)
+    beside = path.with_name(f"{path.name}.json")
+    described = json.loads(beside.read_text("utf-8"))
+    assert described["outputs"]["outputs"].pop("temperature") == 0.5
+    old = tmp_path / path.name
+    old.write_bytes(path.read_bytes())
+    old.with_name(beside.name).write_text(json.dumps(described), "utf-8")
+    for place, temperature in ((path, 0.5), (old, 1.0)):
+        loaded = mm.export.load(place)
+        outputs = loaded.predict_on_batch(rows)
+        odds = np.exp(outputs.astype("float64") / temperature)
+        got = [[x[name] for name in "012"] for x in loaded.decode(outputs)]
+        close(got, odds / odds.sum(1, keepdims=True))
 
 
 def test_report_against_another_interpreter(exported):

@@ -86,10 +86,20 @@ def test_whole_clip_encoder_in_int8(tmp_path):
 def test_two_modalities(mode, nearest, tmp_path):
     model = tiny.model()
     rows, labels = tiny.rows(24)
-    batches = [({k: x[i : i + 8] for k, x in rows.items()}, labels) for i in (0, 8)]
+    batches = [
+        ({k: x[i : i + 8] for k, x in rows.items()}, labels[i : i + 8]) for i in (0, 8)
+    ]
     path = tmp_path / "a.tflite"
     report = mm.export.tflite(model, path, quantize=mode, representative=batches)
     assert report.quantize == mode and mode in str(report)
+    seen = {k: x[:16] for k, x in rows.items()}
+    right = [
+        float(np.mean(x.argmax(1) == labels[:16]))
+        for x in (model.predict(seen, verbose=0), lite.ask(path, seen)["outputs"])
+    ]
+    assert report.scores["accuracy"] == pytest.approx(right)
+    assert set(report.scores) == {"accuracy", "macro_f1", "auc_roc"}
+    assert f"accuracy {right[0]:.4f} -> {right[1]:.4f}" in str(report)
     details = lite.open_(path).get_signature_runner("serve").get_input_details()
     assert {np.dtype(x["dtype"]).name for x in details.values()} == {"float32"}
     got, wanted = lite.ask(path, rows)["outputs"], model.predict(rows, verbose=0)
@@ -101,7 +111,6 @@ def test_two_modalities(mode, nearest, tmp_path):
     )
     if mode != "int8":  # it alone is not asked made-up rows
         return
-    seen = {k: x[:16] for k, x in rows.items()}
     first = {k: x[:1] for k, x in rows.items()}
     none = {f"{x}_present": 0 * first[f"{x}_present"] for x in ("left", "right")}
     asked = [seen, *({**first, k: x} for k, x in none.items()), {**first, **none}]

@@ -1,4 +1,4 @@
-"""`mmkeras predict` writes the same CSV from a `.keras` file and from its exports."""
+"""`mmkeras predict` and `evaluate` say the same of a `.keras` file and its exports."""
 
 import json
 
@@ -9,6 +9,7 @@ import pytest
 import mmkeras as mm
 from mmkeras import cli
 from mmkeras.export import exported, lite_file
+from mmkeras.run import apply, opened
 from tests.export import everything
 
 
@@ -17,6 +18,7 @@ def shop(tmp_path_factory):
     """A model and a folder with model.keras, a TFLite file and a table."""
     folder = tmp_path_factory.mktemp("shop")
     model = everything.model()
+    mm.heads.output_contract(model).temperature = 2.5
     everything.table(folder)
     model.save(folder / "model.keras")
     mm.export.tflite(model, folder / "one.tflite")
@@ -44,11 +46,11 @@ def predicted(folder, model, capsys, *more):
 
 @pytest.fixture(scope="module")
 def wanted(shop):
-    """Softmax of `model.predict` on the rows, by class, without `mmkeras predict`."""
+    """Softmax of logits / 2.5 on the rows, by class, without `mmkeras predict`."""
     model, folder = shop
     rows = mm.data.from_table(folder / "table.csv", model, batch_size=7)
     logits = model.predict(next(iter(rows)), verbose=0).astype("float64")
-    odds = np.exp(logits)
+    odds = np.exp(logits / 2.5)
     return odds / odds.sum(axis=1, keepdims=True)
 
 
@@ -82,6 +84,77 @@ def test_saved_model(shop, versions, wanted, capsys):
         shop, wanted, capsys, "versions", ["--batch-size", "3", "--trust"]
     )
     assert_same_contracts(mm.export.load(versions, trust=True), model)
+
+
+@pytest.fixture(scope="module")
+def labelled(shop):
+    """The table with a label of every class."""
+    _, folder = shop
+    table = pandas.read_csv(folder / "table.csv")
+    table["label"] = [everything.CLASSES[i % 3] for i in range(len(table))]
+    table.to_csv(folder / "labelled.csv", index=False)
+    return folder / "labelled.csv"
+
+
+@pytest.fixture(scope="module")
+def report(shop, labelled):
+    return apply.evaluate(shop[1] / "model.keras", str(labelled), label="label")
+
+
+def assert_same_report(got, report, classes):
+    assert (got.modalities, got.classes) == (report.modalities, tuple(classes))
+    assert set(got.table) == set(report.table) and len(got.table) == 16
+    for subset, scores in report.table.items():
+        if subset != report.modalities:  # rows that are alike but for the last bit
+            scores = {**scores, "auc_roc": got.table[subset]["auc_roc"]}
+        assert got.table[subset] == pytest.approx(scores, rel=1e-6), subset
+    assert (got.present, got.rows) == (report.present, report.rows)
+    np.testing.assert_array_equal(got.confusion, report.confusion)
+    assert got.calibration.nll == pytest.approx(report.calibration.nll, rel=1e-4)
+
+
+def test_evaluate(shop, labelled, report, wanted):
+    _, folder = shop
+    file = folder / "one.tflite"
+    got = apply.evaluate(file, str(labelled), label="label", batch_size=5)
+    assert_same_report(got, report, everything.CLASSES)
+    whole = got.score(got.modalities, "accuracy")
+    assert whole == np.mean(wanted.argmax(1) == np.arange(len(wanted)) % 3)
+    assert len({x["auc_roc"] for x in got.table.values()}) > 8
+
+
+@pytest.mark.slow
+def test_evaluate_saved_model(shop, versions, labelled, report, capsys):
+    got = apply.evaluate(versions, str(labelled), label="label", trust=True)
+    assert_same_report(got, report, everything.CLASSES)
+    arguments = [str(versions), str(labelled), "--label", "label", "--bootstrap", "50"]
+    assert cli.main(["evaluate", *arguments]) == 2
+    assert "--trust" in capsys.readouterr().err
+    assert cli.main(["evaluate", *arguments, "--trust"]) == 0
+    assert "facts + photo + sound + title" in capsys.readouterr().out
+
+
+def test_evaluate_wants_the_export_of_a_multimodal_model():
+    class Encoder:
+        contracts = {"photo": None}
+        inputs = ["photo"]
+
+        def head_of(self, key=None):
+            return None, 3
+
+    with pytest.raises(ValueError, match="multimodal model.*'photo_present'"):
+        opened.Uncut(Encoder())
+
+
+def test_head_of_one_of_several(shop):
+    _, folder = shop
+    one = mm.export.load(folder / "one.tflite")
+    head, width = one.head_of()
+    assert (head.classes, head.temperature, width) == (everything.CLASSES, 2.5, 3)
+    one.card["outputs"]["other"] = {"classes": None, "shape": [2]}
+    assert one.head_of("other") == (None, 2)
+    with pytest.raises(ValueError, match="name of one. Received: None. .*'other', 'ou"):
+        one.head_of()
 
 
 def test_without_litert(shop, wanted, monkeypatch):

@@ -13,7 +13,7 @@ import pytest
 import mmkeras as mm
 from mmkeras import cli
 from mmkeras.model import encoders
-from mmkeras.run import build, facts
+from mmkeras.run import build, facts, flags
 from mmkeras.run.progress import Progress
 from mmkeras.run.recipe import Source, apply_option, from_toml, from_values
 from mmkeras.run.train import train
@@ -55,7 +55,8 @@ def trained(tmp_path_factory):
     words += ["--epochs", "12", "--learning-rate", "0.02", "--out", f"{folder}/out"]
     arguments = cli.parser().parse_args(["train", f"{folder}/table.csv", *words])
     said = io.StringIO()
-    result = train(cli._recipe(arguments), Progress(stream=said), "mmkeras train ...")
+    recipe = flags.recipe_of(arguments)
+    result = train(recipe, Progress(stream=said), "mmkeras train ...")
     return folder, result, said.getvalue()
 
 
@@ -97,8 +98,8 @@ def test_the_card_has_columns_kinds_and_a_line(trained):
 def test_evaluate_gives_the_report(trained, capsys):
     folder, result, _ = trained
     words = [f"{folder}/out", f"{folder}/table.csv", "--part", "test"]
-    assert cli.main(["evaluate", *words]) == 0
-    assert capsys.readouterr().out.strip() == str(result.report).strip()
+    assert cli.main(["evaluate", *words, "--bootstrap", "0"]) == 0
+    assert capsys.readouterr().out.startswith(str(result.report).strip())
 
 
 def predicted(folder, model, table, capsys, *more):
@@ -254,10 +255,10 @@ def test_flags_and_toml_are_the_same(tmp_path):
     )
     words = ["--tabular", "facts=price, zip", "--label", "kind"]
     words += ["--option", "facts.categorical=zip", "--option", "facts.units=[8, 4]"]
-    flags = cli._recipe(cli.parser().parse_args(["train", "t.csv", *words]))
-    assert from_toml(path).sources == flags.sources
-    apply_option(flags, "facts.columns=price")
-    assert flags.sources["facts"].column == "price"
+    recipe = flags.recipe_of(cli.parser().parse_args(["train", "t.csv", *words]))
+    assert from_toml(path).sources == recipe.sources
+    apply_option(recipe, "facts.columns=price")
+    assert recipe.sources["facts"].column == "price"
 
 
 @pytest.mark.parametrize(

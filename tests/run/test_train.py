@@ -3,6 +3,7 @@
 import contextlib
 import io
 import json
+import re
 
 import keras
 import numpy as np
@@ -70,9 +71,14 @@ def test_history_has_a_row_an_epoch(trained):
 
 
 def test_evaluate_again_gives_the_report(trained, table, capsys):
-    done = cli.main(["evaluate", str(trained.folder), str(table), "--part", "test"])
-    assert done == 0
-    assert capsys.readouterr().out.strip() == str(trained.report).strip()
+    words = [str(trained.folder), str(table), "--part", "test", "--bootstrap", "0"]
+    assert cli.main(["evaluate", *words]) == 0
+    told = capsys.readouterr().out
+    assert told.startswith(str(trained.report).strip())
+    for name, value in trained.report.shapley().items():
+        assert re.search(rf"^{name} +{value:.4f} ", told, re.MULTILINE)
+    assert "Interaction: " in told and "On 32 rows, 32 partners" in told
+    assert told.strip().endswith(str(trained.report.calibration))
 
 
 def test_predict_writes_class_and_scores(trained, table, tmp_path):
@@ -106,7 +112,8 @@ def test_export_to_tflite(trained, table, capsys):
     data = str(table.with_name("test.csv"))
     wanted = ["--to", "tflite", "--quantize", "int8", "--data", data]
     assert cli.main(["export", model, *wanted]) == 0
-    assert "model.int8.tflite" in capsys.readouterr().out
+    told = capsys.readouterr().out
+    assert "model.int8.tflite" in told and "\naccuracy " in told
     whole, small = folder / "model.tflite", folder / "model.int8.tflite"
     assert small.stat().st_size < whole.stat().st_size
     batches = data_module.from_table(

@@ -35,15 +35,16 @@ class MatrixDFT:
         half = small // 2 + 1
         self._sizes = (small, large, half)
         angle = 2 * np.pi * np.outer(np.arange(half), np.arange(small)) / small
-        self._first = np.concatenate([np.cos(angle), -np.sin(angle)]).astype("float32")
+        real, imaginary = np.cos(angle), -np.sin(angle)
+        # x_k1 and -i x_k1: one matrix makes of them the real and the imaginary part
+        first = np.array([[real, imaginary], [imaginary, -real]]).swapaxes(1, 2)
+        self._first = first.reshape(-1, small).astype("float32")
         k1 = np.arange(half)[:, None, None]
         b = np.arange(large)[None, :, None]
         k2 = np.arange(large)[None, None, :]
         angle = -2 * np.pi * ((b * (k1 + small * k2)) % n_fft) / n_fft
-        cos, sin = np.cos(angle), np.sin(angle)
-        top = np.concatenate([cos, sin], axis=2)
-        bottom = np.concatenate([-sin, cos], axis=2)
-        self._second = np.concatenate([top, bottom], axis=1).astype("float32")
+        second = np.concatenate([np.cos(angle), -np.sin(angle)], axis=1)
+        self._second = second.astype("float32")
         bins = (k1 + small * k2).reshape(-1)
         bins = np.minimum(bins, n_fft - bins)
         self.order = np.full(len(bins), -1)
@@ -53,11 +54,10 @@ class MatrixDFT:
     def power(self, frames):
         small, large, half = self._sizes
         x = ops.reshape(frames, (-1, small, large))
-        x = ops.matmul(self._first, x)
-        x = ops.transpose(ops.reshape(x, (-1, 2, half, large)), (2, 0, 1, 3))
-        x = ops.matmul(ops.reshape(x, (half, -1, 2 * large)), self._second)
-        x = ops.reshape(ops.square(x), (half, -1, 2, large))
-        x = ops.transpose(x[:, :, 0] + x[:, :, 1], (1, 0, 2))
+        x = ops.reshape(ops.matmul(self._first, x), (-1, 2, half, 2 * large))
+        x = ops.reshape(ops.transpose(x, (2, 1, 0, 3)), (half, -1, 2 * large))
+        x = ops.reshape(ops.square(ops.matmul(x, self._second)), (half, 2, -1, large))
+        x = ops.transpose(x[:, 0] + x[:, 1], (1, 0, 2))
         return ops.reshape(x, (-1, half * large))
 
 

@@ -57,12 +57,12 @@ def auc_roc(labels, outputs):
 
 def mae(labels, outputs):
     """Mean absolute error, in the label's units."""
-    return float(np.mean(np.abs(_errors(labels, outputs))))
+    return float(np.mean(np.abs(errors(labels, outputs))))
 
 
 def rmse(labels, outputs):
     """Root of the mean squared error, in the label's units."""
-    return float(np.sqrt(np.mean(_errors(labels, outputs) ** 2)))
+    return float(np.sqrt(np.mean(errors(labels, outputs) ** 2)))
 
 
 SCORES = {
@@ -78,6 +78,7 @@ OF_KIND = {
     "multi": ("auc_roc", "macro_f1"),
     "number": ("mae", "rmse"),
 }
+LOWER_IS_BETTER = ("mae", "rmse")
 
 
 def confusion(labels, guesses, classes):
@@ -93,7 +94,21 @@ def per_class(table):
     Returns:
         dict, name -> array `(classes,)`; "rows" counts the labels of each class.
     """
-    hits, wanted, given = np.diag(table), table.sum(1), table.sum(0)
+    return _per_class(np.diag(table), table.sum(1), table.sum(0))
+
+
+def per_label(labels, outputs):
+    """As `per_class`, of any number of classes a row; an output above 0 says yes.
+
+    Args:
+        labels: 0 and 1 `(rows, classes)`.
+        outputs: logits `(rows, classes)`.
+    """
+    truth, guess = labels > 0, outputs > 0
+    return _per_class((truth & guess).sum(0), truth.sum(0), guess.sum(0))
+
+
+def _per_class(hits, wanted, given):
     return {
         "precision": _ratio(hits, given),
         "recall": _ratio(hits, wanted),
@@ -117,7 +132,8 @@ def _area(positive, outputs):
     return (total - ahead * (ahead + 1) / 2) / (ahead * behind)
 
 
-def _errors(labels, outputs):
+def errors(labels, outputs):
+    """Label less output, in float64, shaped as the outputs."""
     labels = labels.astype("float64").reshape(outputs.shape)
     return labels - outputs.astype("float64")
 

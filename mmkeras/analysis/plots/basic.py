@@ -1,20 +1,10 @@
-"""Plots as PNG files, legible in black and white and by the colour-blind.
-
-Lines differ by marker and dash, bars by hatch, never by colour alone. matplotlib is an
-extra (`mmkeras[cli]`), imported on the first plot and used without its global state.
-"""
-
-import io
+"""Plots of training, of mistakes, and of the score of every subset of modalities."""
 
 import numpy as np
 
-from mmkeras.analysis.report import label
-from mmkeras.aside import aside
-
-# Okabe and Ito's colours: told apart by all common kinds of colour vision
-_COLOURS = ("#0072B2", "#D55E00", "#009E73", "#000000", "#CC79A7", "#56B4E9")
-_MARKERS = ("o", "s", "^", "D", "v", "P")
-_LOWER_IS_BETTER = ("mae", "rmse")
+from mmkeras.analysis.plots.style import COLOURS, MARKERS, in_words, new_figure, save
+from mmkeras.analysis.subsets import label
+from mmkeras.scores import LOWER_IS_BETTER
 
 
 def learning_curves(history, path):
@@ -36,7 +26,7 @@ def learning_curves(history, path):
         )
     columns = min(len(names), 2)
     lines = -(-len(names) // columns)
-    figure = _figure(5.2 * columns, 3.6 * lines)
+    figure = new_figure(5.2 * columns, 3.6 * lines)
     for place, name in enumerate(names, 1):
         axes = figure.add_subplot(lines, columns, place)
         curves = ((name, "training", "-"), (f"val_{name}", "validation", "--"))
@@ -44,10 +34,10 @@ def learning_curves(history, path):
             if key in history:
                 _curve(axes, history[key], words, dash, i)
         axes.set_xlabel("epoch")
-        axes.set_title(_words(name))
+        axes.set_title(in_words(name))
         axes.xaxis.get_major_locator().set_params(integer=True)
         axes.legend()
-    _save(figure, path)
+    save(figure, path)
 
 
 def confusion_matrix(matrix, class_names, path):
@@ -73,7 +63,7 @@ def confusion_matrix(matrix, class_names, path):
     share = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
     longest = max(map(len, class_names))
     side = min(2.5 + 0.5 * count + 0.06 * longest, 24)
-    figure = _figure(side + 1, side)
+    figure = new_figure(side + 1, side)
     axes = figure.add_subplot()
     picture = axes.imshow(share, cmap="Greys", vmin=0, vmax=1)
     size = 9 if count <= 20 else 6
@@ -91,7 +81,7 @@ def confusion_matrix(matrix, class_names, path):
     axes.set_title(f"{np.trace(matrix)} of {matrix.sum()} rows right")
     bar = figure.colorbar(picture, fraction=0.046, pad=0.04)
     bar.set_label("share of the true class")
-    _save(figure, path)
+    save(figure, path)
 
 
 def subset_scores(report, path, best=None, metric=None):
@@ -114,12 +104,12 @@ def subset_scores(report, path, best=None, metric=None):
     limits = {frozenset(key): value for key, value in (best or {}).items()}
     places = np.arange(len(rows))
     height = 0.38 if best else 0.6
-    figure = _figure(7.5, 1.4 + (0.55 if best else 0.4) * len(rows))
+    figure = new_figure(7.5, 1.4 + (0.55 if best else 0.4) * len(rows))
     axes = figure.add_subplot()
     shift = height / 2 if best else 0.0
     style = {"height": height, "edgecolor": "black"}
     drawn = axes.barh(
-        places - shift, achieved, color=_COLOURS[0], label="achieved", **style
+        places - shift, achieved, color=COLOURS[0], label="achieved", **style
     )
     axes.bar_label(drawn, fmt="%.3f", padding=3, fontsize=9)
     if best:
@@ -138,10 +128,10 @@ def subset_scores(report, path, best=None, metric=None):
     axes.set_yticks(places, [label(x) for x in rows])
     axes.invert_yaxis()  # none on top, all at the bottom
     axes.margins(x=0.12)
-    note = ", lower is better" if metric in _LOWER_IS_BETTER else ""
-    axes.set_title(f"{_words(metric)} by modalities shown ({report.rows} rows{note})")
+    note = ", lower is better" if metric in LOWER_IS_BETTER else ""
+    axes.set_title(f"{in_words(metric)} by modalities shown ({report.rows} rows{note})")
     axes.spines[["top", "right"]].set_visible(False)
-    _save(figure, path)
+    save(figure, path)
 
 
 def _curve(axes, values, words, dash, i):
@@ -150,37 +140,10 @@ def _curve(axes, values, words, dash, i):
         range(1, len(values) + 1),
         values,
         dash,
-        color=_COLOURS[i],
-        marker=_MARKERS[i],
+        color=COLOURS[i],
+        marker=MARKERS[i],
         markevery=every,
         markersize=5,
         label=words,
     )
     axes.grid(color="0.88")
-
-
-def _figure(width, height):
-    try:
-        from matplotlib.figure import Figure
-    except ImportError as error:
-        raise ImportError(
-            "Plots want matplotlib, which is not installed. Install it with "
-            "`pip install mmkeras[cli]`."
-        ) from error
-    return Figure((width, height), dpi=120, layout="constrained")
-
-
-def _save(figure, path):
-    """Writes the PNG whole or not at all."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-
-    FigureCanvasAgg(figure)
-    drawn = io.BytesIO()
-    figure.savefig(drawn, format="png", bbox_inches="tight")
-    with aside(path) as temporary:
-        temporary.write_bytes(drawn.getvalue())
-
-
-def _words(name):
-    known = {"auc_roc": "AUC-ROC", "mae": "MAE", "rmse": "RMSE", "macro_f1": "macro-F1"}
-    return known.get(name, name.replace("_", " "))

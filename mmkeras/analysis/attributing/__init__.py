@@ -1,0 +1,1 @@
+"""Attribution: which pixels, words and sounds an answer rests on."""

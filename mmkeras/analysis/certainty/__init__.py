@@ -1,0 +1,1 @@
+"""Calibration and uncertainty: are the probabilities true, and does the model know?"""

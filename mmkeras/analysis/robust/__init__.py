@@ -1,0 +1,1 @@
+"""Robustness: scores while one modality gets worse."""

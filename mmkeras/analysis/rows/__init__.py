@@ -1,0 +1,1 @@
+"""Single rows: the worst, slices of them, and a map."""
