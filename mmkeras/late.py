@@ -196,7 +196,10 @@ def _answer(modality, expert):
     encoder = encoders(expert)[modality]
     tensor = tensor_input(contract(encoder), modality)
     fused = fusion(expert)({modality: encoder(tensor)})
-    logits = expert.output._keras_history.operation(fused)
+    head = expert.output._keras_history.operation
+    logits = head(fused)
+    if head.temperature != 1:  # of `analysis.fit_temperature`
+        logits = keras.layers.Rescaling(1 / head.temperature)(logits)
     return keras.Model(tensor, logits, name=f"{modality}_expert")
 
 

@@ -65,6 +65,19 @@ def test_joined_experts_answer_as_their_product(experts, batch, tmp_path):
     assert sorted(mm.model.encoders(again)) == ["photo", "title"]
 
 
+def test_experts_keep_their_temperature(experts, batch):
+    logits = alone(experts, batch)
+    head = mm.heads.output_contract(experts["photo"])
+    head.temperature = 2.5
+    try:
+        model = mm.late.join(experts, mm.fusion.LateProduct(3, dense=False))
+    finally:
+        head.temperature = 1.0
+    found = special.softmax(model.predict(batch, verbose=0), -1)
+    wanted = special.softmax(logits["photo"] / 2.5 + logits["title"], -1)
+    np.testing.assert_allclose(found, wanted, atol=1e-5)
+
+
 def test_a_joined_model_is_trained_and_trains_its_experts(experts):
     model = mm.late.join(experts, mm.fusion.LateAverage(3, dense=False))
     shared = {id(x) for x in model.trainable_weights}

@@ -240,6 +240,12 @@ def _labels(labels, outputs, kind):
             f"{wanted.get(kind, f'shape {outputs.shape}')}. Received: labels of shape "
             f"{labels.shape} between {labels.min()} and {labels.max()}"
         )
+    bad = np.flatnonzero(~np.isfinite(labels).reshape(len(labels), -1).all(1))
+    if len(bad):
+        raise ValueError(
+            f"Labels want numbers. Received: NaN or infinity in {len(bad)} rows, the "
+            f"first is row {bad[0]}. Leave rows without a label out."
+        )
     return labels if kind == "single" else labels.reshape(outputs.shape)
 
 

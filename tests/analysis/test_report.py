@@ -100,6 +100,9 @@ def test_regression_equals_scikit_learn():
         assert found["mae"] == pytest.approx(error, rel=1e-5)
         error = sk.root_mean_squared_error(labels, guess)
         assert found["rmse"] == pytest.approx(error, rel=1e-5)
+    labels[[3, 7]] = np.nan
+    with pytest.raises(ValueError, match="NaN or infinity in 2 rows.*row 3"):
+        modality_report(model, batched(inputs, labels))
 
 
 @pytest.mark.parametrize(

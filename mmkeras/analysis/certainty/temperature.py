@@ -125,7 +125,7 @@ def search(logits, labels, kind):
         warnings.warn(
             f"No temperature from {SEARCHED[0]:g} to {SEARCHED[1]:g} fits these "
             f"{len(labels)} rows: all are right, or the outputs say nothing of the "
-            f"labels. It stays 1. Take more rows that the model was not trained on.",
+            f"labels. It is set to 1. Take more rows, none that it was trained on.",
             stacklevel=3,
         )
         return 1.0

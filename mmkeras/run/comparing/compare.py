@@ -69,7 +69,9 @@ def compare(recipe, fusions=(), seeds=5, folds=0, progress=None):
     sizes = [np.mean([len(x[part]) for x in splits]) for part in ("train", "test")]
     runs = [_runs(x, store, recipe.seed, seeds, len(splits)) for x in wanted]
     notes = _notes(seeds, splits, _stood_in(wanted, store, recipe.seed))
-    found = comparison(runs, labels, sizes, _KINDS[recipe.task], notes)
+    test = splits[0]["test"]
+    groups = test[recipe.group] if recipe.group in test.columns else None
+    found = comparison(runs, labels, sizes, _KINDS[recipe.task], notes, groups)
     _save(Path(recipe.out), found, progress)
     return found
 

@@ -91,14 +91,18 @@ class Bootstrap:
         labels: as `mmkeras.scores` takes them.
         metric: name of a score there.
         seed: Integer.
+        groups: optional array `(rows,)`: rows with the same value are drawn together.
     """
 
-    def __init__(self, labels, metric, seed=0):
+    def __init__(self, labels, metric, seed=0, groups=None):
         self.labels, self.metric = np.asarray(labels), metric
         self._generator = np.random.default_rng(seed)
         count = DRAWS if metric in _MEANS else _SLOW_DRAWS
-        rows = len(self.labels)
-        self.rows = self._generator.integers(0, rows, (count, rows))
+        members = None if groups is None else _members(groups)
+        units = len(self.labels if members is None else members)
+        self.rows = self._generator.integers(0, units, (count, units))
+        if members is not None:
+            self.rows = [np.concatenate([members[i] for i in x]) for x in self.rows]
 
     def draws(self, outputs):
         """Scores `(draws,)` of a method: list of outputs, one array a seed."""
@@ -110,9 +114,18 @@ class Bootstrap:
     def _of_seed(self, outputs):
         if self.metric in _MEANS:
             each = by_row(self.labels, outputs, self.metric)
-            return each[self.rows].mean(1)
+            return np.array([each[i].mean() for i in self.rows])
         score = scores.SCORES[self.metric]
         return np.array([score(self.labels[i], outputs[i]) for i in self.rows])
+
+
+def _members(groups):
+    """The rows of each group; a missing one is a group of its own."""
+    import pandas
+
+    places, names = pandas.factorize(np.asarray(groups))
+    alone = [np.array([i]) for i in np.flatnonzero(places < 0)]
+    return [np.flatnonzero(places == i) for i in range(len(names))] + alone
 
 
 def by_row(labels, outputs, metric):

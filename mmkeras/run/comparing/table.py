@@ -161,7 +161,7 @@ class Runs(NamedTuple):
     latency: float | None
 
 
-def comparison(runs, labels, sizes, kind, notes=()):
+def comparison(runs, labels, sizes, kind, notes=(), groups=None):
     """The table of finished runs.
 
     Args:
@@ -170,6 +170,8 @@ def comparison(runs, labels, sizes, kind, notes=()):
         sizes: mean numbers of training and of test rows.
         kind: "single", "multi" or "number".
         notes: further notes.
+        groups: optional array, of one split, whose equal values tell the test rows
+            that belong together.
     """
     metrics = scores.OF_KIND[kind][:2]
     found = {x.method.name: _scores(x, labels, metrics) for x in runs}  # by fold, seed
@@ -188,7 +190,7 @@ def comparison(runs, labels, sizes, kind, notes=()):
     if len(labels) > 1:
         measure = _OverFolds({k: x[metric] for k, x in found.items()}, sizes)
     else:
-        measure = _OverRows(runs, labels[0], metric)
+        measure = _OverRows(runs, labels[0], metric, groups)
     rows = []
     for x in runs:
         name, own = x.method.name, found[x.method.name]
@@ -221,19 +223,22 @@ def comparison(runs, labels, sizes, kind, notes=()):
 class _OverRows:
     """Intervals and tests over the test rows of one split."""
 
-    def __init__(self, runs, labels, metric):
-        boot = paired.Bootstrap(labels, metric)
+    def __init__(self, runs, labels, metric, groups=None):
+        boot = paired.Bootstrap(labels, metric, groups=groups)
         self._outputs = {x.method.name: x.outputs[0] for x in runs}
         self._draws = {k: boot.draws(x) for k, x in self._outputs.items()}
         self._labels, self._metric = labels, metric
-        self._counts = metric == "accuracy"
+        # McNemar's test takes each row for itself
+        self._counts = metric == "accuracy" and groups is None
         test = "bootstrap of the paired difference"
         if self._counts:
             test = "exact McNemar test, the median over the seeds"
+        rows = f"{len(labels)} test rows"
+        if groups is not None:
+            rows += f", {len(set(map(str, groups)))} groups of them,"
         self.note = (
-            f"Intervals: bootstrap over the {len(labels)} test rows and the seeds, 95 "
-            f"%; differences are paired by row. p: {test}; not corrected for the "
-            f"number of methods."
+            f"Intervals: bootstrap over the {rows} and the seeds, 95 %; differences "
+            f"are paired by row. p: {test}; not corrected for the number of methods."
         )
 
     def interval(self, name):

@@ -44,6 +44,21 @@ def outputs(right, labels, classes=3):
     return np.eye(classes)[guess]
 
 
+def test_bootstrap_draws_groups_whole():
+    """Rows that are right or wrong by the group are as few as there are groups."""
+    groups = np.repeat(np.arange(60), 5).astype(object)
+    groups[groups == 0] = None  # missing: five groups of one row
+    labels, right = np.arange(300) % 3, np.arange(300) // 5 % 2 > 0
+    boot = paired.Bootstrap(labels, "accuracy", groups=groups)
+    sizes = {len(x) for x in boot.rows}
+    assert {x % 5 for x in sizes} == {0, 1, 2, 3, 4}
+    draws = boot.draws([outputs(right, labels)])
+    assert draws.std() == pytest.approx(np.sqrt(0.25 / 60), rel=0.1)
+    for rows in boot.rows[:20]:
+        counts = np.bincount(rows, minlength=300).reshape(60, 5)
+        assert (counts[1:] == counts[1:, :1]).all()
+
+
 def test_bootstrap_spreads_as_the_binomial_and_pairs_by_row():
     labels = np.arange(300) % 3
     right = np.arange(300) % 5 > 0  # 80 %
