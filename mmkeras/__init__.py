@@ -36,10 +36,12 @@ _PUBLIC = {
     "multimodal": "model",
     "readers": "model",
     "standardize": "",
+    "tower": "towers",
+    "two_tower": "towers",
 }
 # modules whose layers Keras must know before it reads a `.keras` file
 _SERIALIZABLE = ("audio", "dropout", "fusion", "heads", "hub", "image", "losses")
-_SERIALIZABLE += ("presence", "standardize", "tabular", "text", "transfer")
+_SERIALIZABLE += ("presence", "standardize", "tabular", "text", "towers", "transfer")
 
 __all__ = sorted(_PUBLIC)
 

@@ -41,14 +41,8 @@ def multimodal(encoders, fusion, head, *, modality_dropout=0.0, name="multimodal
             encoder under two names, an encoder without a contract.
         TypeError: `fusion` is no Fusion layer, or `head` no layer.
     """
-    _check(encoders, fusion, head)
-    inputs, features, presence = {}, {}, {}
-    for modality, encoder in encoders.items():
-        inputs[modality] = tensor_input(contract(encoder), modality)
-        features[modality] = _renamed(encoder, modality + _SUFFIX)(inputs[modality])
-    for modality in encoders:
-        key = f"{modality}_present"
-        presence[modality] = inputs[key] = keras.Input((), dtype="float32", name=key)
+    _check(fusion, head)
+    inputs, features, presence = encoded(encoders)
     if modality_dropout:
         presence = ModalityDropout(modality_dropout, name="modality_dropout")(presence)
     fused = fusion(features, presence)
@@ -59,11 +53,29 @@ def multimodal(encoders, fusion, head, *, modality_dropout=0.0, name="multimodal
     return keras.Model(inputs, outputs, name=name)
 
 
+def encoded(encoders):
+    """What every model of encoders begins with: three dicts of symbolic tensors.
+
+    Returns:
+        `(inputs, features, presence)`: the model's inputs by name, and, by modality,
+        what its encoder gives and whether it is there.
+    """
+    check_encoders(encoders)
+    inputs, features, presence = {}, {}, {}
+    for modality, encoder in encoders.items():
+        inputs[modality] = tensor_input(contract(encoder), modality)
+        features[modality] = _renamed(encoder, modality + _SUFFIX)(inputs[modality])
+    for modality in encoders:
+        key = f"{modality}_present"
+        presence[modality] = inputs[key] = keras.Input((), dtype="float32", name=key)
+    return inputs, features, presence
+
+
 def encoders(model):
     """The encoders of a multimodal model: dict, modality -> `keras.Model`.
 
     Raises:
-        ValueError: the model was not made by `multimodal`.
+        ValueError: the model was not made by `multimodal` or `two_tower`.
     """
     found = {
         layer.name.removesuffix(_SUFFIX): layer
@@ -73,7 +85,7 @@ def encoders(model):
     if not found:
         raise ValueError(
             f"Model '{model.name}' has no encoders (layers called '<name>{_SUFFIX}'). "
-            f"Build it with `mmkeras.multimodal`."
+            f"Build it with `mmkeras.multimodal` or `mmkeras.two_tower`."
         )
     return found
 
@@ -130,7 +142,8 @@ def _renamed(encoder, name):
     return copy
 
 
-def _check(encoders, fusion, head):
+def check_encoders(encoders):
+    """Refuses what is no dict of encoders whose names can name inputs."""
     if not isinstance(encoders, dict) or not encoders:
         raise ValueError(
             f"`encoders` wants a dict, modality -> encoder, with at least one. "
@@ -151,6 +164,9 @@ def _check(encoders, fusion, head):
             "The same encoder object stands under two names. Build one for each: "
             "saving would part their weights."
         )
+
+
+def _check(fusion, head):
     if not isinstance(fusion, Fusion):
         raise TypeError(
             f"`fusion` wants a layer of mmkeras.fusion. Received: {fusion!r}"

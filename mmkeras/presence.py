@@ -79,6 +79,37 @@ class ModalityDropout(keras.layers.Layer):
 
 
 @keras.saving.register_keras_serializable("mmkeras")
+class ZeroAbsent(keras.layers.Layer):
+    """Puts zeros where a feature is absent, whatever stood there, NaN included.
+
+    x_m where presence_m = 1, 0 elsewhere.
+
+    Example:
+    >>> layer = mmkeras.presence.ZeroAbsent()
+    >>> x = layer({"clip": np.full((1, 2), np.nan)}, {"clip": np.zeros(1)})["clip"]
+    >>> x.numpy()
+    array([[0., 0.]], dtype=float32)
+
+    Call arguments:
+        features: dict, modality -> float tensor `(batch, dim)`.
+        presence: dict, modality -> float tensor `(batch,)`, 1 present, 0 missing, for
+            every modality of `features`.
+
+    Output shape: dict like `features`.
+    """
+
+    def call(self, features, presence):
+        return {
+            # 0 * NaN is NaN, and so is its gradient
+            name: ops.where(presence[name][:, None] > 0, x, ops.zeros_like(x))
+            for name, x in features.items()
+        }
+
+    def compute_output_shape(self, features_shape, presence_shape):
+        return features_shape
+
+
+@keras.saving.register_keras_serializable("mmkeras")
 class MissingToken(keras.layers.Layer):
     """Puts a learned vector where a feature is absent, in training and at inference.
 

@@ -11,6 +11,7 @@ from mmkeras.analysis.certainty.uncertainty import (
     mc_dropout,
 )
 from mmkeras.analysis.report import ModalityReport, modality_report
+from mmkeras.analysis.retrieval import RetrievalReport, retrieval
 from mmkeras.analysis.robust.curves import robustness
 from mmkeras.analysis.robust.report import RobustnessReport
 from mmkeras.analysis.rows.embedding_map import EmbeddingMap, embedding_map
@@ -23,6 +24,7 @@ __all__ = [
     "ErrorReport",
     "GradCam",
     "ModalityReport",
+    "RetrievalReport",
     "RobustnessReport",
     "TemperatureReport",
     "UncertaintyReport",
@@ -36,5 +38,6 @@ __all__ = [
     "mc_dropout",
     "modality_report",
     "plots",
+    "retrieval",
     "robustness",
 ]

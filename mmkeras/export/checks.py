@@ -44,13 +44,16 @@ def questions(model, examples=None, max_bytes=None):
         raw[name] = np.array([b"", probe, *given.get(name, [b""] * count)], "O")
     tensors = {k: np.asarray(v) for k, v in endpoints.read(contracts, raw).items()}
     noise = made_noise(model.input, contracts, count + 2)
-    _, fused = with_features(model)(tensors, training=False)
     expected = endpoints.by_name(model.predict(tensors, verbose=0))
     asked = {
         "serve": (noise, endpoints.by_name(model.predict(noise, verbose=0))),
         "serve_raw": (raw, expected),
-        "features": (raw, {"features": np.asarray(fused)}),
     }
+    for name in endpoints.towers(model):
+        asked[name] = {name: raw[name]}, {"embedding": expected[name]}
+    if "features" in endpoints.names(model):
+        _, fused = with_features(model)(tensors, training=False)
+        asked["features"] = raw, {"features": np.asarray(fused)}
     examples = {"inputs": np.array(warmup.examples(raw), "O")}
     for name, (method, key) in endpoints.examples_endpoints(model).items():
         result = {"outputs": expected[key]}

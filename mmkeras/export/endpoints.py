@@ -1,7 +1,9 @@
 """The functions that an exported model offers, traced from a multimodal model."""
 
+from mmkeras.export.raw import Reader
 from mmkeras.heads import Named
 from mmkeras.model import readers, with_features
+from mmkeras.towers import is_two_tower, tower
 
 NAMES = ("serve", "serve_raw", "features")
 #: What TF Serving calls the endpoints that its Classify and Regress calls reach.
@@ -34,12 +36,14 @@ def trace(model, reader, thresholds):
     tensors_in = tensor_specs(model)
     bytes_in = {x: tf.TensorSpec([None], tf.string, x) for x in reader.contracts}
     examples_in = tf.TensorSpec([None], tf.string, "inputs")
-    whole = with_features(model)
+    apart = towers(model)
+    whole = model if apart else with_features(model)
 
     # traced once, called by several endpoints
     @tf.function(input_signature=[tensors_in])
     def run(tensors):
-        return whole(tensors, training=False)
+        found = whole(tensors, training=False)
+        return (found, None) if apart else found
 
     @tf.function(input_signature=[bytes_in])
     def tensors_of(raw):
@@ -59,8 +63,12 @@ def trace(model, reader, thresholds):
     functions = {
         "serve": tf.function(serve).get_concrete_function(**tensors_in),
         "serve_raw": tf.function(serve_raw).get_concrete_function(**bytes_in),
-        "features": tf.function(features).get_concrete_function(**bytes_in),
     }
+    for name in apart:
+        functions[name] = _tower_function(model, name, reader)
+    if not apart:
+        whole_in = tf.function(features).get_concrete_function(**bytes_in)
+        functions["features"] = whole_in
     for name, (method, key) in examples_endpoints(model).items():
 
         def answer(inputs, method=method, key=key):
@@ -75,9 +83,46 @@ def trace(model, reader, thresholds):
     return module, functions
 
 
+def _tower_function(model, name, reader):
+    """One tower's endpoint: raw values of its modality alone to embeddings."""
+    import tensorflow as tf
+
+    alone = tower(model, name)
+    sizes = {name: reader.max_bytes[name]}
+    reader = Reader({name: reader.contracts[name]}, reader.on_bad_value, sizes)
+
+    def answer(**raw):
+        tensors, statuses = reader(raw)
+        found = alone(tensors[name], training=False)
+        there = tensors[f"{name}_present"][:, None] > 0
+        return {"embedding": tf.where(there, found, tf.zeros_like(found)), **statuses}
+
+    raw = tf.TensorSpec([None], tf.string, name)
+    return tf.function(answer).get_concrete_function(**{name: raw})
+
+
 def names(model):
     """Names of a model's endpoints."""
-    return [*NAMES, *examples_endpoints(model)]
+    own = [*NAMES[:2], *towers(model)] if is_two_tower(model) else NAMES
+    return [*own, *examples_endpoints(model)]
+
+
+def towers(model):
+    """The modalities that have an endpoint of their own: those of a `two_tower`.
+
+    Raises:
+        ValueError: one has the name of another endpoint.
+    """
+    if not is_two_tower(model):
+        return []
+    found = list(in_order(model))
+    taken = sorted({*NAMES, "serving_default"} & set(found))
+    if taken:
+        raise ValueError(
+            f"A modality's name names the endpoint of its tower. Received: {taken}, "
+            f"which are endpoints already. Give these modalities other names."
+        )
+    return found
 
 
 def examples_endpoints(model):

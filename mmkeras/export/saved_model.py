@@ -37,6 +37,8 @@ def saved_model(
     - `serve`: the model's own inputs, tensors `<name>` and `<name>_present`; gives the
       same.
     - `features`: takes what `serve_raw` takes, gives "features", the fused embedding.
+      Of a model of `mmkeras.two_tower`, which fuses nothing, instead one for each
+      modality, called as it is: `<name>` alone to "embedding", zeros where absent.
     - `classify`, and `regress` for a single number (`<key>_classify` with a dict of
       heads): what TF Serving's Classify and Regress calls want. "inputs", serialised
       tf.Examples with a bytes feature `<name>` for each modality that is there, to
@@ -72,11 +74,11 @@ def saved_model(
     ['cat', 'dog']
 
     Args:
-        model: a model of `mmkeras.multimodal`.
+        model: a model of `mmkeras.multimodal` or `mmkeras.two_tower`.
         path: folder to write, on this machine, such as "saved_models/products/1". TF
             Serving wants the last part to be a positive integer, the version.
         default: the endpoint that is also `serving_default`: "serve", "serve_raw",
-            "features", or "classify" and the like where there are.
+            "features", a tower's, or "classify" and the like where there are.
         tolerance: largest difference to `model.predict` that is let through, relative
             to the largest expected number where that is above 1.
         examples: optional dict, modality -> list of raw values to compare with: bytes,
@@ -100,7 +102,8 @@ def saved_model(
         TypeError: `model` is no keras.Model.
         ValueError: `path` is not free, `default`, `on_bad_value` or a name in another
             argument is unknown, a limit or threshold is out of range, `model` was not
-            made by `multimodal`, or the SavedModel differs from `model.predict`.
+            made by `multimodal` or `two_tower`, a tower has the name of another
+            endpoint, or the SavedModel differs from `model.predict`.
     """
     _check(model, default)
     reader = Reader(endpoints.in_order(model), on_bad_value, max_bytes)

@@ -101,6 +101,7 @@ def requests(model, raw, default):
         ones[name] = tf.make_tensor_proto(fill, spec.dtype, shape)
     made = []
     methods = endpoints.examples_endpoints(model)
+    towers = endpoints.towers(model)
     for signature in [*endpoints.names(model), "serving_default"]:
         name = default if signature == "serving_default" else signature
         if name in methods:
@@ -108,6 +109,8 @@ def requests(model, raw, default):
             made += [(signature, method, examples(x)) for x in (one, both)]
         elif name == "serve":
             made.append((signature, "predict", ones))
+        elif name in towers:
+            made += [(signature, "predict", {name: x[name]}) for x in (one, both)]
         else:
             made += [(signature, "predict", x) for x in (one, both)]
     return made

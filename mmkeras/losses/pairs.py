@@ -6,8 +6,8 @@ import threading
 import keras
 from keras import ops
 
-from mmkeras import replicas
 from mmkeras.losses import formulas
+from mmkeras.replicas import gather, several
 
 
 class PairLoss(keras.layers.Layer):
@@ -33,7 +33,7 @@ class PairLoss(keras.layers.Layer):
     def call(self, features, presence=None):
         names = sorted(features)
         columns = {name: _column(features, presence, name) for name in names}
-        x, there = replicas.gather([{n: features[n] for n in names}, columns])
+        x, there = gather([{n: features[n] for n in names}, columns])
         losses = [
             self.pair_loss(x[a], x[b], there[a] * there[b])
             for i, a in enumerate(names)
@@ -62,7 +62,7 @@ class PairLoss(keras.layers.Layer):
 
     def _get_own_losses(self):
         losses = super()._get_own_losses()
-        if not replicas.several():
+        if not several():
             return losses
         here = threading.get_ident()
         return [x for x, n in zip(losses, self._threads, strict=True) if n == here]

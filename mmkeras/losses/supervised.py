@@ -3,8 +3,8 @@
 import keras
 from keras import ops
 
-from mmkeras import replicas
 from mmkeras.losses import formulas
+from mmkeras.replicas import gather, share
 
 
 @keras.saving.register_keras_serializable("mmkeras")
@@ -56,11 +56,11 @@ class SupervisedContrastive(keras.losses.Loss):
         if sample_weight is None:
             sample_weight = ops.ones(ops.shape(features)[:-1], "float32")
         weights = ops.cast(sample_weight, "float32")
-        features, labels, weights = replicas.gather([features, labels, weights])
+        features, labels, weights = gather([features, labels, weights])
         loss = formulas.supervised_contrastive(
             features, labels, self.temperature, weights
         )
-        return replicas.share(loss)
+        return share(loss)
 
     def get_config(self):
         return {"temperature": self.temperature, "name": self.name}

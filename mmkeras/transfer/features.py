@@ -10,6 +10,7 @@ from mmkeras.data.dataset import from_table
 from mmkeras.modality import contract, tensor_input
 from mmkeras.model import encoders, fusion
 from mmkeras.presence import ModalityDropout
+from mmkeras.towers import embedded, is_two_tower
 from mmkeras.transfer.cache import Cache, forward, length
 from mmkeras.transfer.freezing import is_frozen
 
@@ -45,10 +46,7 @@ def trunk(model, cached=None):
     for layer in model.layers:
         if isinstance(layer, ModalityDropout):
             presence = layer(presence)
-    fused = fusion(model)(features, presence)
-    outputs = keras.tree.map_structure(
-        lambda x: x._keras_history.operation(fused), model.output
-    )
+    outputs = _behind(model, features, presence)
     return keras.Model(inputs, outputs, name=f"{model.name}_trunk")
 
 
@@ -164,6 +162,16 @@ def _feature_inputs(name, output):
         key: keras.Input(x.shape[1:], dtype=x.dtype, name=keys[key])
         for key, x in output.items()
     }
+
+
+def _behind(model, features, presence):
+    """A model's outputs from its features, by its own layers."""
+    if is_two_tower(model):
+        return embedded(model, features, presence)
+    fused = fusion(model)(features, presence)
+    return keras.tree.map_structure(
+        lambda x: x._keras_history.operation(fused), model.output
+    )
 
 
 def _flat(name, feature):
