@@ -38,6 +38,33 @@ def lite0():
     return str(_asset(CACHE / "efficientnet_lite0.keras", "EfficientNet-Lite0"))
 
 
+# begun first, so that no process is left alone with one of them at the end
+LONG = (
+    "test_readme.py",
+    "testing/test_table.py",
+    "test_resume.py",
+    "test_two_replicas",
+    "test_replicas.py",
+    "test_distribute.py",
+    "test_strategies.py",
+    "test_tflite_quantized.py",
+    "test_real.py",
+    "run/test_train.py",
+    "run/test_report.py",
+    "examples/",
+    "transfer/test_law.py",
+    "transfer/test_unfreezing.py",
+)
+
+
+def pytest_collection_modifyitems(items):
+    items.sort(key=_by_length)
+
+
+def _by_length(item):
+    return not any(part in item.nodeid for part in LONG)
+
+
 @pytest.fixture(autouse=True)
 def _seed():
     import keras
