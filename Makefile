@@ -1,6 +1,7 @@
 # make demo: train on the embedded data.  make test: the test suite.
 # make test-slow: what takes longer (every network family, replicas, JAX, the README).
 # make assets: real data and weights for the examples.  make stamps: the real run.
+# make recipes: every other way of cross-modal learning, expected beside measured.
 PYTHON ?= python3
 VENV := .venv
 CACHE := .cache
@@ -9,7 +10,7 @@ PY := $(VENV)/bin/python
 WORKERS ?= 2
 PYTEST := $(PY) -m pytest -n $(WORKERS)
 
-.PHONY: demo test test-slow assets stamps lint clean
+.PHONY: demo test test-slow assets stamps recipes lint clean
 
 demo: $(VENV)/.cli
 	$(VENV)/bin/mmkeras demo
@@ -28,6 +29,10 @@ assets: $(VENV)/.test
 stamps: assets
 	$(PY) examples/stamps/prepare.py --cache $(CACHE)
 	$(PY) examples/stamps/train.py --cache $(CACHE)
+
+recipes: assets
+	$(PY) examples/stamps/prepare.py --cache $(CACHE)
+	$(PY) -m examples.recipes
 
 lint: $(VENV)/.test
 	$(PY) -m ruff check --fix mmkeras tests examples benchmarks

@@ -86,7 +86,7 @@ def main(measure, expected, text, path, argv=None, seeds=3):
     for row in rows:
         print(line(row))
     record = {"rows": rows, "minutes": (time.perf_counter() - begun) / 60}
-    record |= {"seeds": len(runs), "smoke": options.smoke}
+    record |= {"seeds": options.seeds, "smoke": options.smoke}
     files.write_text(options.out / f"{name(path)}.json", json.dumps(record, indent=1))
     return 0 if options.smoke or all(x["verdict"] == "as expected" for x in rows) else 1
 

@@ -34,8 +34,7 @@ def main(argv=None):
     failed = []
     names = options.names or RECIPES
     for name in Progress().track(names, len(names), "recipes"):
-        done = record(options.out, name)
-        if options.again or not done or done["smoke"] != options.smoke:
+        if options.again or not has_run(name, options):
             status = run(name, options)
             if status and not record(options.out, name):
                 failed.append(name)
@@ -43,6 +42,14 @@ def main(argv=None):
     for name in failed:
         print(f"{name}: stopped with an error, see above")
     return 1 if failed else 0
+
+
+def has_run(name, options):
+    """Whether there is a record of a run like the one that is asked for."""
+    found = record(options.out, name)
+    if not found or found["smoke"] != options.smoke:
+        return False
+    return options.smoke or options.seeds in (None, found["seeds"])
 
 
 def run(name, options):
