@@ -45,11 +45,25 @@ def quantize_file(content, mode, rows=()):
     Raises:
         ImportError: ai-edge-quantizer is not installed.
     """
+    _package()  # says how to install it
+    content = prepared(content, wake=mode == "int8")
+    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
+        # that calibration keeps all tensors; and progress bars
+        warnings.filterwarnings("ignore", ".*experimental_preserve_all_tensors")
+        ranges = None
+        if mode == "int8":
+            ranges = _ranges(_job(_without_unread_names(content), mode), rows)
+        result = _job(content, mode).quantize(ranges, enable_progress_report=False)
+    return bytes(result.quantized_model)
+
+
+def _job(content, mode):
+    """ai-edge-quantizer's work on a file, told what to compute in what."""
     quantizer = _package()
     from ai_edge_quantizer.algorithm_manager import AlgorithmName
     from ai_edge_quantizer.qtyping import TFLOperationName as Op
 
-    job = quantizer.Quantizer(prepared(content, wake=mode == "int8"))
+    job = quantizer.Quantizer(content)
     if mode == "float16":
         job.add_weight_only_config(
             ".*", Op.ALL_SUPPORTED, 16, algorithm_key=AlgorithmName.FLOAT_CASTING
@@ -64,12 +78,7 @@ def quantize_file(content, mode, rows=()):
     job.update_quantization_recipe(
         FLOAT, Op.ALL_SUPPORTED, algorithm_key=AlgorithmName.NO_QUANTIZE
     )
-    with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
-        # that calibration keeps all tensors; and progress bars
-        warnings.filterwarnings("ignore", ".*experimental_preserve_all_tensors")
-        ranges = _ranges(job, rows) if mode == "int8" else None
-        result = job.quantize(ranges, enable_progress_report=False)
-    return bytes(result.quantized_model)
+    return job
 
 
 def prepared(content, wake):
@@ -94,6 +103,23 @@ def prepared(content, wake):
             code = model.operatorCodes[operator.opcodeIndex].builtinCode
             if wake and code in _CHANNEL_AXES and len(taken) == 3:
                 _wake(model, *taken[1:], _CHANNEL_AXES[code])
+    return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
+
+
+def _without_unread_names(content):
+    """The file without the names of tensors that nothing reads.
+
+    A loop's counters, for one, are never made: calibration, which asks for every tensor
+    that has a name, would stop at them.
+    """
+    from ai_edge_litert.tools import flatbuffer_utils
+
+    model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
+    for graph in model.subgraphs:
+        read = {i for operator in graph.operators for i in operator.inputs}
+        made = {i for operator in graph.operators for i in operator.outputs}
+        for i in made - read - set(graph.outputs):
+            graph.tensors[i].name = b""
     return bytes(flatbuffer_utils.convert_object_to_bytearray(model))
 
 

@@ -123,6 +123,22 @@ def test_two_modalities(mode, nearest, tmp_path):
     assert report.mean_differences["outputs"] == pytest.approx(off.mean() / scale, 1e-2)
 
 
+def test_a_recurrent_network_in_int8(tmp_path):
+    # its loops end in counters that nothing reads, and that calibration cannot read
+    vocabulary = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *"abcd"]
+    words = mm.text.rnn(vocabulary, length=5, units=8)
+    head = mm.heads.classification(3).layer
+    model = mm.multimodal({"title": words}, mm.fusion.Concat(), head)
+    ids = np.array([[2, 4, 5, 3, 0], [2, 7, 3, 0, 0]] * 4, "int32")
+    rows = {"title": ids, "title_present": np.ones(8, "float32")}
+    path = tmp_path / "a.tflite"
+    mm.export.tflite(model, path, quantize="int8", representative=rows)
+    wanted = model.predict(rows, verbose=0)
+    got = lite.ask_litert(path, rows)["outputs"]
+    assert np.abs(got - wanted).max() < 0.1 * np.abs(wanted).max()
+    np.testing.assert_array_equal(got.argmax(1), wanted.argmax(1))
+
+
 def test_dead_channels_keep_their_bias(tmp_path):
     """Convolutions that training has killed: what they give is their bias."""
     wave = keras.Input((8, 8, 3), name="wave")
