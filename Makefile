@@ -8,7 +8,7 @@ CACHE := .cache
 PY := $(VENV)/bin/python
 # test processes side by side; each takes up to 4 GB
 WORKERS ?= 2
-PYTEST := $(PY) -m pytest -n $(WORKERS)
+PYTEST := $(PY) -m pytest -n $(WORKERS) --durations=40
 
 .PHONY: demo test test-slow assets stamps recipes lint clean
 
