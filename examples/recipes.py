@@ -17,7 +17,17 @@ from examples import measured
 from mmkeras.run.progress import Progress
 
 #: recipes in the order of docs/recipes.md
-RECIPES = ()
+RECIPES = (
+    "stamps.classical",
+    "stamps.search",
+    "stamps.distillation",
+    "stamps.pretraining",
+    "stamps.annotation",
+    "stamps.graph",
+    "stamps.multitask",
+    "scenes.vqa",
+    "scenes.segmentation",
+)
 
 
 def main(argv=None):

@@ -11,13 +11,17 @@ __version__ = "0.1.0"
 # public name -> module it lives in ("" = the module of that name itself)
 _PUBLIC = {
     "analysis": "",
+    "annotation": "",
     "audio": "",
     "balance": "",
+    "classic": "",
     "data": "",
+    "distillation": "",
     "distribute": "",
     "dropout": "",
     "export": "",
     "fusion": "",
+    "graph": "",
     "heads": "",
     "hub": "",
     "image": "",
@@ -25,7 +29,10 @@ _PUBLIC = {
     "losses": "",
     "modality": "",
     "presence": "",
+    "pretraining": "",
     "replicas": "",
+    "retrieval": "",
+    "segmentation": "",
     "tabular": "",
     "testing": "",
     "text": "",
@@ -42,6 +49,7 @@ _PUBLIC = {
 # modules whose layers Keras must know before it reads a `.keras` file
 _SERIALIZABLE = ("audio", "dropout", "fusion", "heads", "hub", "image", "losses")
 _SERIALIZABLE += ("presence", "standardize", "tabular", "text", "towers", "transfer")
+_SERIALIZABLE += ("distillation", "pretraining", "classic", "segmentation", "graph")
 
 __all__ = sorted(_PUBLIC)
 

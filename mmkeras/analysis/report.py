@@ -9,7 +9,7 @@ from mmkeras.analysis.bootstrap import Draws, drawn, weights
 from mmkeras.analysis.certainty.calibration import of_head
 from mmkeras.analysis.emap import Emap, Sample, projection
 from mmkeras.analysis.result import ModalityReport
-from mmkeras.analysis.subsets import Trunk, batches, subsets
+from mmkeras.analysis.subsets import Trunk, batches, of_output, subsets
 
 
 def modality_report(
@@ -25,6 +25,7 @@ def modality_report(
     confidence=0.95,
     groups=None,
     seed=0,
+    output=None,
 ):
     """Scores a model with every subset of its modalities, missing as in serving.
 
@@ -46,8 +47,8 @@ def modality_report(
     {'photo': 0.0}
 
     Args:
-        model: a model of `mmkeras.multimodal` with one output, or what has the `names`,
-            `contract`, `features` and `answer` of `subsets.Trunk`.
+        model: a model of `mmkeras.multimodal`, or what has the `names`, `contract`,
+            `features` and `answer` of `subsets.Trunk`.
         dataset: batched dataset of `(inputs, labels)`, as `mmkeras.data.from_table`
             gives, or a tuple of arrays. Labels: integers (one class a row), 0 and 1
             `(rows, classes)` (multilabel), or numbers. Sample weights are not used.
@@ -66,16 +67,20 @@ def modality_report(
         confidence: Float in (0, 1), of the intervals.
         groups: optional array `(rows,)`, rows of one value are drawn together.
         seed: Integer, of the draws and of EMAP's partners.
+        output: name of one output of a model with several, whose `dataset` has labels
+            by output; rows that lack this label (-1, NaN) are left out.
 
     Returns:
         `ModalityReport`. "macro_f1" of a multilabel head takes outputs for logits.
 
     Raises:
-        ValueError: no rows or labels, inputs missing, several outputs, a metric that
-            does not fit the labels, labels whose kind is not plain, or an option out
-            of its range.
+        ValueError: no rows or labels, inputs missing, several outputs and no valid
+            `output`, a metric that does not fit the labels, labels whose kind is not
+            plain, or an option out of its range.
     """
     _check(emap, emap_samples, bootstrap, confidence)
+    if output is not None:
+        model, dataset = of_output(model, dataset, output, batch_size)
     cut = model if hasattr(model, "answer") else Trunk(model)
     sample = Sample(None if emap is True else emap, seed) if emap else None
     labels, outputs, presence = _run(cut, dataset, batch_size, sample)

@@ -55,9 +55,52 @@ def batches(dataset, batch_size=32):
             )
         empty = False
         inputs = {key: _numpy(x) for key, x in batch[0].items()}
-        yield inputs, _numpy(batch[1])
+        labels = batch[1]
+        if isinstance(labels, dict):
+            yield inputs, {key: _numpy(x) for key, x in labels.items()}
+        else:
+            yield inputs, _numpy(labels)
     if empty:
         raise ValueError("`dataset` wants at least one batch. Received: none.")
+
+
+def of_output(model, dataset, output, batch_size=32):
+    """One output of a model with several, and the rows that have its label.
+
+    Args:
+        model: model with a dict of outputs.
+        dataset: as `batches` takes it, labels by output.
+        output: name of an output.
+        batch_size: Integer, as `batches`.
+
+    Returns:
+        `(model, batches)`, a model of one output and batches `(inputs, labels)`.
+
+    Raises:
+        ValueError: there is no such output, or its labels are not in the dataset.
+    """
+    names = sorted(model.output) if isinstance(model.output, dict) else []
+    if output not in names:
+        raise ValueError(
+            f"`output` wants the name of an output. Received: {output!r}. "
+            f"Valid names: {names}"
+        )
+    one = keras.Model(model.input, model.output[output])
+    kind = getattr(heads.output_contract(one), "kind", "number")
+    return one, list(_rows_of(dataset, output, kind, batch_size))
+
+
+def _rows_of(dataset, output, kind, batch_size):
+    """The batches with one output's labels, rows without it left out."""
+    for inputs, labels in batches(dataset, batch_size):
+        if not isinstance(labels, dict) or output not in labels:
+            raise ValueError(
+                f"`dataset` wants labels by output. Received: none for '{output}'."
+            )
+        there = _numpy(heads.labelled(labels[output], kind))
+        if there.any():
+            kept = {key: x[there] for key, x in inputs.items()}
+            yield kept, labels[output][there]
 
 
 class Trunk:
@@ -73,8 +116,9 @@ class Trunk:
     def __init__(self, model):
         if isinstance(model.output, dict | list):
             raise ValueError(
-                f"`model` wants one output. Received: {sorted(model.output)}. Report "
-                f"on each: `keras.Model(model.input, model.output['name'])`."
+                f"`model` wants one output. Received: {sorted(model.output)}. Ask for "
+                f"one: `modality_report(..., output='<name>')`, or elsewhere give "
+                f"`keras.Model(model.input, model.output['<name>'])`."
             )
         self.encoders = encoders(model)
         self.contract = heads.output_contract(model)
@@ -160,10 +204,19 @@ class Trunk:
 
 def _slices(arrays, batch_size):
     inputs, labels = arrays[:2]
-    for start in range(0, len(labels), batch_size):
+    rows = len(keras.tree.flatten(labels)[0])
+    for start in range(0, rows, batch_size):
         part = slice(start, start + batch_size)
-        yield {key: x[part] for key, x in inputs.items()}, labels[part]
+        own = _part(labels, part)
+        yield {key: x[part] for key, x in inputs.items()}, own
 
 
 def _numpy(x):
     return np.asarray(keras.ops.convert_to_numpy(x))
+
+
+def _part(labels, part):
+    """A slice of the labels, or of each output's."""
+    if isinstance(labels, dict):
+        return {key: x[part] for key, x in labels.items()}
+    return labels[part]

@@ -30,6 +30,9 @@ is about 0.005 and 0.01:
 Deep supervision helps there, weighing it by Gradient Blending no more than equal
 weights; OGM-GE and AGM change less than the seeds do. Adam divides each gradient by its
 own size and so undoes a scale that stays the same: use those two with SGD.
+
+`uncertainty` balances tasks, not modalities: several heads, each by its learned
+uncertainty. docs/recipes.md has its numbers.
 """
 
 from mmkeras.balance.adaptive import agm, agm_scales
@@ -38,6 +41,7 @@ from mmkeras.balance.deep_supervision import losses, supervised, with_targets
 from mmkeras.balance.monitor import Monitor
 from mmkeras.balance.on_the_fly import ogm_ge, ogm_scales
 from mmkeras.balance.parts import scales, with_label
+from mmkeras.balance.tasks import log_variances, uncertainty
 
 __all__ = [
     "Monitor",
@@ -45,11 +49,13 @@ __all__ = [
     "agm_scales",
     "blending_weights",
     "gradient_blending",
+    "log_variances",
     "losses",
     "ogm_ge",
     "ogm_scales",
     "scales",
     "supervised",
+    "uncertainty",
     "with_label",
     "with_targets",
 ]

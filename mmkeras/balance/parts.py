@@ -12,7 +12,7 @@ from keras import ops
 
 from mmkeras import replicas
 from mmkeras.fusion.base import Fusion
-from mmkeras.head_metrics import is_dense
+from mmkeras.heads.metrics import is_dense
 
 
 class Parts(NamedTuple):

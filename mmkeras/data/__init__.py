@@ -5,6 +5,8 @@ from mmkeras.data.dataset import from_table as from_table
 from mmkeras.data.dataset import order as order
 from mmkeras.data.directory import table_from_directory as table_from_directory
 from mmkeras.data.mixing import mix as mix
+from mmkeras.data.semi_paired import SemiPaired as SemiPaired
+from mmkeras.data.semi_paired import semi_paired as semi_paired
 from mmkeras.data.sharding.orders import shard_order as shard_order
 from mmkeras.data.sharding.read import from_shards as from_shards
 from mmkeras.data.sharding.write import write_shards as write_shards

@@ -23,6 +23,9 @@ def targets(frame, label, model, classes=None):
     - several classes a row: multi-hot float32 `(rows, classes)`. "|" or [] is none.
     - numbers: float32 `(rows, outputs)`.
 
+    An empty cell is refused, but where the head says that labels may be absent
+    (`mmkeras.heads.several`): there it is -1 for one class a row, else NaN.
+
     Args:
         frame: DataFrame.
         label: column; list of columns for several numbers; dict, output name -> column.
@@ -87,6 +90,8 @@ class _Target:
             return self._number_columns()
         values = want_column(self.frame, self.column, "`label`").astype(object)
         missing = np.array([is_missing(x) for x in values])
+        if missing.any() and getattr(self.head, "absent_labels", False):
+            return self._with_absent(missing)
         if missing.any():
             raise ValueError(
                 f"Column '{self.column}' wants a label in every row. Received: none in "
@@ -97,6 +102,19 @@ class _Target:
         if kind == "number":
             return self._numbers(values)
         return self._multi(values) if kind == "multi" else self._single(values)
+
+    def _with_absent(self, missing):
+        """Labels of which some are absent: there -1, or rows of NaN."""
+        if missing.all():
+            raise ValueError(f"Column '{self.column}' has no label in any row.")
+        some = self.frame[~missing]
+        labels = _Target(
+            some, self.column, self.head, self.width, self.classes
+        ).encode()
+        empty = -1 if labels.dtype == "int32" else np.nan
+        found = np.full((len(missing), *labels.shape[1:]), empty, labels.dtype)
+        found[~missing] = labels
+        return found
 
     def _names(self, classes):
         """The class names: the head's, or those of the call."""

@@ -61,6 +61,10 @@ def _weights(labels, class_weight, names, what):
             f"{labels.shape} and dtype {labels.dtype}. For several classes a row weigh "
             f"the loss: mmkeras.heads.multilabel(classes, positive_weight=...)."
         )
+    if (labels < 0).any():  # rows without a label count nothing anyway
+        found = np.zeros(len(labels), "float32")
+        found[labels >= 0] = _weights(labels[labels >= 0], class_weight, names, what)
+        return found
     if class_weight == "balanced":
         classes, place, counts = np.unique(
             labels, return_inverse=True, return_counts=True

@@ -2,7 +2,8 @@
 
 from mmkeras.export.raw import Reader
 from mmkeras.heads import Named
-from mmkeras.model import readers, with_features
+from mmkeras.losses.memory import without_memory
+from mmkeras.model import has_fusion, readers, with_features
 from mmkeras.towers import is_two_tower, tower
 
 NAMES = ("serve", "serve_raw", "features")
@@ -31,19 +32,20 @@ def trace(model, reader, thresholds):
     module = tf.Module(name="mmkeras")
     # the tf.Variables themselves: a tracked Keras model does not load in TF Serving,
     # and keras.export writes every variable twice
-    module.weights = [w.value for w in model.variables]
+    module.weights = [w.value for w in without_memory(model)]
     module.resources = _resources(model)
     tensors_in = tensor_specs(model)
     bytes_in = {x: tf.TensorSpec([None], tf.string, x) for x in reader.contracts}
     examples_in = tf.TensorSpec([None], tf.string, "inputs")
     apart = towers(model)
-    whole = model if apart else with_features(model)
+    fused = has_fusion(model)
+    whole = with_features(model) if fused else model
 
     # traced once, called by several endpoints
     @tf.function(input_signature=[tensors_in])
     def run(tensors):
         found = whole(tensors, training=False)
-        return (found, None) if apart else found
+        return found if fused else (found, None)
 
     @tf.function(input_signature=[bytes_in])
     def tensors_of(raw):
@@ -66,7 +68,7 @@ def trace(model, reader, thresholds):
     }
     for name in apart:
         functions[name] = _tower_function(model, name, reader)
-    if not apart:
+    if fused:
         whole_in = tf.function(features).get_concrete_function(**bytes_in)
         functions["features"] = whole_in
     for name, (method, key) in examples_endpoints(model).items():
@@ -103,7 +105,7 @@ def _tower_function(model, name, reader):
 
 def names(model):
     """Names of a model's endpoints."""
-    own = [*NAMES[:2], *towers(model)] if is_two_tower(model) else NAMES
+    own = NAMES if has_fusion(model) else [*NAMES[:2], *towers(model)]
     return [*own, *examples_endpoints(model)]
 
 

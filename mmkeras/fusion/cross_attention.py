@@ -58,11 +58,16 @@ class CrossAttentionFusion(TokenFusion):
         return [n for n in self.names if n != name] or [name]
 
     def fuse(self, features, presence):
+        z, masks = self.attended(features)
+        means = [mean_of_tokens(z[n], masks[n]) for n in self.names]
+        return mean_of_present(means, presence)
+
+    def attended(self, features):
+        """LN(z_m), the tokens after all blocks, and their masks: dicts by modality."""
         z, masks = self.embed(features)
         for i in range(self.layers):
             z = {n: self._asked(i, n, z, masks) for n in self.names}
-        means = [mean_of_tokens(self.norm(z[n]), masks[n]) for n in self.names]
-        return mean_of_present(means, presence)
+        return {n: self.norm(z[n]) for n in self.names}, masks
 
     def _asked(self, i, name, z, masks):
         others = self.others(name)

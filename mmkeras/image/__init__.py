@@ -1,6 +1,7 @@
 """Pictures: the contract `Pixels` and every network of keras.applications."""
 
 from mmkeras.image.augment import PictureAugmentation, RandAugment
+from mmkeras.image.coordinates import Coordinates
 from mmkeras.image.features import FeatureTokens
 from mmkeras.image.networks import (
     convnextbase,
@@ -49,6 +50,7 @@ from mmkeras.image.own import from_model
 from mmkeras.image.pixels import Pixels
 
 __all__ = [
+    "Coordinates",
     "FeatureTokens",
     "PictureAugmentation",
     "Pixels",

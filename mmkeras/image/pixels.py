@@ -14,6 +14,8 @@ _METHODS = ("bilinear", "bicubic", "lanczos3", "lanczos5", "area", "nearest")
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
+_CLIP_MEAN = (0.48145466, 0.4578275, 0.40821073)
+_CLIP_STD = (0.26862954, 0.26130258, 0.27577711)
 
 # scaling -> (divisor, mean, standard deviation, whether channels become BGR)
 _SCALINGS = {
@@ -21,6 +23,7 @@ _SCALINGS = {
     "unit": (255.0, (0.0,) * 3, (1.0,) * 3, False),
     "tf": (127.5, (1.0,) * 3, (1.0,) * 3, False),
     "torch": (255.0, _IMAGENET_MEAN, _IMAGENET_STD, False),
+    "clip": (255.0, _CLIP_MEAN, _CLIP_STD, False),
     "caffe": (1.0, (103.939, 116.779, 123.68), (1.0,) * 3, True),
 }
 
@@ -45,8 +48,9 @@ class Pixels(ModalityInput):
     Args:
         size: Pair of integers (height, width) in pixels, or one integer for both.
         scaling: "none" (0-255), "unit" (0-1), "tf" (-1 to 1), "torch" (0-1, then
-            ImageNet's mean and standard deviation), or "caffe" (BGR, 0-255 less
-            ImageNet's mean): the words of `keras.applications.imagenet_utils`.
+            ImageNet's mean and standard deviation), "caffe" (BGR, 0-255 less ImageNet's
+            mean): the words of `keras.applications.imagenet_utils`; or "clip" (as
+            "torch" with the mean and standard deviation of CLIP).
         method: kernel of the resize: "bilinear", "bicubic", "lanczos3", "lanczos5",
             "area" or "nearest".
         antialias: Boolean, whether the kernel widens when a picture shrinks.

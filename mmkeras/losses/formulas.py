@@ -11,7 +11,7 @@ _TINY = 1e-12
 _NEVER = -1e9  # a logit that takes no part in a softmax
 
 
-def info_nce(a, b, temperature=0.07, presence=None):
+def info_nce(a, b, temperature=0.07, presence=None, memory=None):
     """Symmetric InfoNCE: find b_i among all b from a_i, and a_i among all a from b_i.
 
     s_ij = cos(a_i, b_j) / temperature,
@@ -27,6 +27,10 @@ def info_nce(a, b, temperature=0.07, presence=None):
         b: float tensor `(batch, dim)`, row i belongs to row i of `a`.
         temperature: positive number or scalar tensor.
         presence: optional tensor `(batch,)`, 1 where both sides are there.
+        memory: optional `((rows_a, taken_a), (rows_b, taken_b))`, more that a row must
+            not be found as: tensors `(size, dim)` and `(size,)`, 0 where no row is. The
+            softmax from a_i runs over all b and rows_b, that from b_i over all a and
+            rows_a; no gradient reaches them.
 
     Returns:
         Scalar; log(batch) where all rows are alike.
@@ -35,11 +39,17 @@ def info_nce(a, b, temperature=0.07, presence=None):
         Radford et al. 2021, arXiv:2103.00020, figure 3.
     """
     a, b, there = _pairs(a, b, presence)
-    logits = ops.matmul(_unit(a), ops.transpose(_unit(b))) / _as(temperature, a)
+    a, b, temperature = unit(a), unit(b), _as(temperature, a)
+    logits = ops.matmul(a, ops.transpose(b)) / temperature
     right = ops.diagonal(logits)
-    to_b = ops.logsumexp(ops.where(there[None, :] > 0, logits, _NEVER), axis=1)
-    to_a = ops.logsumexp(ops.where(there[:, None] > 0, logits, _NEVER), axis=0)
-    return _mean((to_a + to_b) / 2 - right, there)
+    to_b = ops.where(there[None, :] > 0, logits, _NEVER)
+    to_a = ops.where(there[None, :] > 0, ops.transpose(logits), _NEVER)
+    if memory is not None:
+        past_a, past_b = memory
+        to_b = ops.concatenate([to_b, _past(a, *past_b) / temperature], axis=1)
+        to_a = ops.concatenate([to_a, _past(b, *past_a) / temperature], axis=1)
+    losses = (ops.logsumexp(to_a, axis=1) + ops.logsumexp(to_b, axis=1)) / 2 - right
+    return _mean(losses, there)
 
 
 def siglip(a, b, temperature=0.1, bias=-10.0, presence=None):
@@ -67,7 +77,7 @@ def siglip(a, b, temperature=0.1, bias=-10.0, presence=None):
         Zhai et al. 2023, arXiv:2303.15343, algorithm 1.
     """
     a, b, there = _pairs(a, b, presence)
-    logits = ops.matmul(_unit(a), ops.transpose(_unit(b))) / _as(temperature, a)
+    logits = ops.matmul(unit(a), ops.transpose(unit(b))) / _as(temperature, a)
     logits = logits + _as(bias, a)
     sign = 2 * ops.eye(ops.shape(a)[0], dtype=a.dtype) - 1
     losses = ops.softplus(-sign * logits) * there[None, :]
@@ -112,7 +122,7 @@ def supervised_contrastive(features, labels, temperature=0.1, presence=None):
             weights = ops.repeat(weights, views)
         x, weights = ops.reshape(x, (-1, x.shape[-1])), ops.reshape(weights, (-1,))
     there = ops.cast(weights > 0, x.dtype)
-    x = _unit(ops.where(there[:, None] > 0, x, 0))
+    x = unit(ops.where(there[:, None] > 0, x, 0))
     logits = ops.matmul(x, ops.transpose(x)) / _as(temperature, x)
     others = (1 - ops.eye(ops.shape(x)[0], dtype=x.dtype)) * there[None, :]
     logs = logits - ops.logsumexp(
@@ -217,10 +227,17 @@ def _pairs(a, b, presence):
     return a, b, ops.cast(there, a.dtype)
 
 
-def _unit(x):
+def unit(x):
     """Rows of length 1; a row of zeros stays, with a finite gradient."""
     squares = ops.sum(x * x, axis=-1, keepdims=True)
     return x * ops.rsqrt(ops.maximum(squares, _TINY))
+
+
+def _past(queries, rows, taken):
+    """Cosines with remembered rows; far below any where no row is."""
+    rows = unit(ops.stop_gradient(ops.cast(rows, queries.dtype)))
+    cosines = ops.matmul(queries, ops.transpose(rows))
+    return ops.where(taken[None, :] > 0, cosines, _NEVER)
 
 
 def _mean(losses, weights):

@@ -1,5 +1,6 @@
 """Losses of pairs of modalities, as layers that the features pass through."""
 
+import itertools
 import math
 import threading
 
@@ -7,6 +8,7 @@ import keras
 from keras import ops
 
 from mmkeras.losses import formulas
+from mmkeras.losses.memory import Memory
 from mmkeras.replicas import gather, several
 
 
@@ -30,15 +32,18 @@ class PairLoss(keras.layers.Layer):
     def build(self, features_shape, presence_shape=None):
         _check(type(self).__name__, features_shape, presence_shape)
 
-    def call(self, features, presence=None):
+    def losses_of(self, x, there, training):
+        """The loss of each pair of modalities of the joined batch."""
+        return [
+            self.pair_loss(x[a], x[b], there[a] * there[b])
+            for a, b in itertools.combinations(x, 2)
+        ]
+
+    def call(self, features, presence=None, training=False):
         names = sorted(features)
         columns = {name: _column(features, presence, name) for name in names}
         x, there = gather([{n: features[n] for n in names}, columns])
-        losses = [
-            self.pair_loss(x[a], x[b], there[a] * there[b])
-            for i, a in enumerate(names)
-            for b in names[i + 1 :]
-        ]
+        losses = self.losses_of(x, there, training)
         self.add_loss(self.weight * sum(losses) / len(losses))
         return features
 
@@ -95,6 +100,10 @@ class InfoNCE(PairLoss):
         temperature: Number, where the temperature starts; 0.01 or more where learned.
         learned: Boolean; False keeps the temperature.
         weight: Number, what the loss is multiplied by.
+        memory: Integer, how many embeddings of past training batches of each modality
+            are further negatives (cross-batch memory); 0 for those of the batch alone.
+            They help where batches are small. Keep `memory` and a batch together below
+            the rows of an epoch: else a row meets its own past as a negative.
 
     Call arguments:
         features: dict, modality -> float tensor `(batch, dim)`; two modalities or more,
@@ -105,14 +114,15 @@ class InfoNCE(PairLoss):
     Output shape: dict like `features`.
 
     Raises:
-        ValueError: an impossible temperature; fewer than two modalities; features that
-            are no vectors of one width; presence of an unknown modality.
+        ValueError: an impossible temperature or memory; fewer than two modalities;
+            features that are no vectors of one width; presence of an unknown modality.
 
     Reference:
-        Radford et al. 2021, arXiv:2103.00020.
+        Radford et al. 2021, arXiv:2103.00020; for the memory Wang et al. 2020,
+        arXiv:1912.06798.
     """
 
-    def __init__(self, temperature=0.07, learned=True, weight=1.0, **kwargs):
+    def __init__(self, temperature=0.07, learned=True, weight=1.0, memory=0, **kwargs):
         super().__init__(weight=weight, **kwargs)
         lowest = 1 / _MAX_SCALE if learned else 0
         if temperature < lowest or temperature <= 0:
@@ -120,8 +130,14 @@ class InfoNCE(PairLoss):
                 f"`temperature` wants a positive number{', 0.01 or more' * learned}. "
                 f"Received: temperature={temperature}"
             )
+        if not isinstance(memory, int) or memory < 0:
+            raise ValueError(
+                f"`memory` wants an integer of 0 or more, how many past embeddings of "
+                f"each modality are kept. Received: memory={memory!r}"
+            )
         self.temperature = temperature
         self.learned = learned
+        self.past = Memory(memory, dtype="float32", name="memory") if memory else None
 
     def build(self, features_shape, presence_shape=None):
         super().build(features_shape, presence_shape)
@@ -134,12 +150,28 @@ class InfoNCE(PairLoss):
             trainable=self.learned,
             name="log_scale",
         )
+        if self.past:
+            self.past.build(features_shape)
+
+    def losses_of(self, x, there, training):
+        if not (self.past and training):
+            return super().losses_of(x, there, training)
+        past, scale = self.past(x), ops.exp(-self.log_scale)
+        losses = [
+            formulas.info_nce(
+                x[a], x[b], scale, there[a] * there[b], (past[a], past[b])
+            )
+            for a, b in itertools.combinations(x, 2)
+        ]
+        self.past.push(x, there)  # after: a batch is no negative of its own
+        return losses
 
     def pair_loss(self, a, b, presence):
         return formulas.info_nce(a, b, ops.exp(-self.log_scale), presence)
 
     def get_config(self):
         own = {"temperature": self.temperature, "learned": self.learned}
+        own["memory"] = self.past.size if self.past else 0
         return {**super().get_config(), **own}
 
 
@@ -195,7 +227,9 @@ class SigLIP(InfoNCE):
         return formulas.siglip(a, b, temperature, self.offset, presence)
 
     def get_config(self):
-        return {**super().get_config(), "bias": self.bias}
+        config = {**super().get_config(), "bias": self.bias}
+        del config["memory"]  # each pair counts on its own: batches may be small
+        return config
 
 
 @keras.saving.register_keras_serializable("mmkeras")

@@ -28,13 +28,17 @@ def main(folder):
     assert "tensorflow" not in sys.modules and "torch" not in sys.modules
     inputs = {name: keras.Input((3,), name=name) for name in "ab"}
     features = {name: keras.layers.Dense(3)(x) for name, x in inputs.items()}
-    for layer in (mm.losses.DeepCCA(), mm.losses.SigLIP(), mm.losses.InfoNCE(0.2)):
+    remembers = mm.losses.InfoNCE(memory=6)
+    losses = mm.losses
+    for layer in (losses.DeepCCA(), losses.SigLIP(), remembers, losses.InfoNCE(0.2)):
         features = layer(features)
     model = keras.Model(inputs, features)
     model.compile(keras.optimizers.Adam(0.05))
     history = model.fit({"a": A, "b": B}, epochs=20, verbose=0).history["loss"]
     last = float(layer.log_scale.value)
-    np.savez(Path(folder) / "jax.npz", values=values(), history=history, last=last)
+    past = {"past": remembers.past.rows["a"].value, "a": model({"a": A, "b": B})["a"]}
+    found = {"values": values(), "history": history, "last": last}
+    np.savez(Path(folder) / "jax.npz", **found, **past)
 
 
 if __name__ == "__main__":

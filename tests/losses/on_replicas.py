@@ -42,6 +42,7 @@ def network():
     outputs = {}
     for layer in (
         mm.losses.InfoNCE(0.5, name="info_nce"),
+        mm.losses.InfoNCE(0.5, memory=20, name="remembers"),
         mm.losses.SigLIP(0.5, -1.0, name="siglip"),
         mm.losses.DeepCCA(regularization=0.1, weight=0.5, name="deep_cca"),
     ):

@@ -199,6 +199,13 @@ def test_on_jax(tmp_path, monkeypatch):
         np.testing.assert_allclose(found["values"], wanted, rtol=1e-5)
         assert found["history"][-1] < found["history"][0]
         assert abs(found["last"] + np.log(0.2)) > 0.01
+        # the queue holds rows of the last step: a step behind the model, length 1
+        cosines = np.sum(found["past"][:, None] * _unit(found["a"])[None], axis=-1)
+        assert (cosines.max(axis=1) > 0.98).all()
+
+
+def _unit(x):
+    return x / np.linalg.norm(x, axis=1, keepdims=True)
 
 
 @pytest.mark.parametrize(

@@ -1,24 +1,23 @@
 """Classical features of raw cells: what was done before there were deep encoders.
 
-    picture   64 colours (4 x 4 x 4 cubes of RGB), oriented gradients (324)
+    picture   64 colours, oriented gradients (324), of 64 x 64 pixels
     text      TF-IDF of words and pairs of words, at most 2,000
     sound     mean and deviation of MFCC and of their slopes (80)
     columns   standardised numbers, one-hot categories
 
-Reference for the gradients: Dalal and Triggs, 2005,
-https://doi.org/10.1109/CVPR.2005.177; cells of 16 pixels of a picture scaled to
-64 x 64, each pixel votes in one bin (theirs votes in the two next to it).
+Pictures and sounds by the encoders of `mmkeras.classic` and `mmkeras.audio`; texts by
+scikit-learn, for its pairs of words.
 """
 
 import numpy as np
 
-from mmkeras import audio, data
+from mmkeras import audio, classic, data
 from mmkeras.data import cells
 from mmkeras.data.bad import BadRows
 from mmkeras.data.table import is_missing
 from mmkeras.transfer.cache import forward
 
-_SIDE, _CELL, _BINS = 64, 16, 9
+_SIDE = 64
 _WORDS = 2000
 
 
@@ -36,11 +35,13 @@ class Classical:
     def __init__(self, contracts, columns, on_bad_row="raise", kept=None):
         self.contracts, self.columns = contracts, columns
         self.on_bad_row, self.kept = on_bad_row, {} if kept is None else kept
-        self.vectorizers, self._sounds = {}, {}
+        self.vectorizers, self._encoders = {}, {}
         for name, x in contracts.items():
             if x.kind == "audio":
                 statistics = audio.mfcc_statistics(x.sampling_rate, x.seconds)
-                self._sounds[name] = forward(statistics)
+                self._encoders[name] = forward(statistics)
+            elif x.kind == "image":
+                self._encoders[name] = forward(classic.picture(_SIDE))
 
     @property
     def texts(self):
@@ -84,9 +85,9 @@ class Classical:
         """Features of a batch of one modality: strings, or tensors of its contract."""
         kind = self.contracts[name].kind
         if kind == "image":
-            return np.stack([picture(x) for x in _small(batch)])
-        if kind == "audio":
-            return np.asarray(self._sounds[name](batch))
+            batch = _small(batch)
+        if kind in ("image", "audio"):
+            return np.asarray(self._encoders[name](batch))
         if kind == "text":
             return self.vectorizers[name].transform(batch).toarray()
         contract = self.contracts[name]
@@ -122,41 +123,6 @@ class Classical:
             features = self.encode(name, batch[name])
             for x, there in zip(features, batch[f"{name}_present"], strict=True):
                 kept[next(rows)] = x if there else None
-
-
-def picture(pixels):
-    """Colours and oriented gradients of one picture.
-
-    Example:
-    >>> grey = np.full((64, 64, 3), 100.0)
-    >>> x = mmkeras.run.comparing.classical.picture(grey)
-    >>> x.shape, float(x[:64].max()), float(x[64:].max())
-    ((388,), 1.0, 0.0)
-
-    Args:
-        pixels: array `(64, 64, 3)`, RGB, 0-255.
-
-    Returns:
-        Array `(388,)`: root of each colour's share of the pixels; then histograms of
-        the gradients' directions in 4 x 4 cells, blocks of 2 x 2 at length 1.
-    """
-    pixels = np.clip(np.asarray(pixels, "float64"), 0, 255)
-    place = np.minimum(pixels // 64, 3).astype(int) @ [16, 4, 1]
-    colours = np.sqrt(np.bincount(place.ravel(), minlength=64) / place.size)
-    down, across = np.gradient(pixels.mean(-1))
-    strength = np.hypot(down, across)
-    turn = np.mod(np.arctan2(down, across), np.pi) / np.pi
-    bins = np.minimum((turn * _BINS).astype(int), _BINS - 1)
-    count = _SIDE // _CELL
-    cell = np.arange(_SIDE) // _CELL
-    spot = (cell[:, None] * count + cell[None]) * _BINS + bins
-    votes = np.bincount(spot.ravel(), strength.ravel(), count * count * _BINS)
-    votes = votes.reshape(count, count, _BINS)
-    corners = votes[:-1, :-1], votes[:-1, 1:], votes[1:, :-1], votes[1:, 1:]
-    blocks = np.concatenate(corners, axis=-1)
-    # 1 is small beside the gradients (0-255) of any picture that is not flat
-    blocks = blocks / np.sqrt((blocks**2).sum(-1, keepdims=True) + 1.0)
-    return np.concatenate([colours, blocks.ravel()])
 
 
 def _small(batch):

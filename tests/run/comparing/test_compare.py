@@ -225,20 +225,3 @@ def test_words_and_their_pairs_are_scikit_learns():
     ).fit_transform(cells)
     np.testing.assert_allclose(x, wanted.toarray())
     assert list(there) == [1, 1, 0, 1]
-
-
-def test_colours_and_directions_of_a_picture():
-    step = np.zeros((64, 64, 3))
-    step[:, 32:] = 255.0
-    x = classical.picture(step)
-    np.testing.assert_allclose(x[[0, 63]], np.sqrt(0.5))  # black and white, half each
-    blocks = x[64:].reshape(9, 4, 9)
-    assert blocks[..., 1:].max() == 0  # an upright edge: its gradient points right
-    assert blocks[..., 0].max() > 0.4
-    turned = classical.picture(step.transpose(1, 0, 2))[64:].reshape(9, 4, 9)
-    assert turned[..., 4].max() > 0.4 and turned[..., 0].max() == 0
-
-    noise = np.random.default_rng(0).uniform(0, 255, (64, 64, 3))
-    counts, _ = np.histogramdd(noise.reshape(-1, 3), bins=4, range=[(0, 256)] * 3)
-    colours = classical.picture(noise)[:64]
-    np.testing.assert_allclose(colours**2, counts.ravel() / 4096)
