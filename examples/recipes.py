@@ -19,9 +19,11 @@ from mmkeras.run.progress import Progress
 #: recipes in the order of docs/recipes.md
 RECIPES = (
     "stamps.classical",
+    "stamps.retrieval",
     "stamps.search",
     "stamps.distillation",
     "stamps.pretraining",
+    "stamps.unequal",
     "stamps.annotation",
     "stamps.graph",
     "stamps.multitask",

@@ -232,6 +232,38 @@ def test_labels_from_several_columns_with_empty_cells(trained):
         mm.data.from_table(table, model, label=label)
 
 
+def test_messages_count_all_rows_and_numbers_may_be_absent_together(trained):
+    _, model, *_ = trained
+    table = pandas.DataFrame({"left": ["1,2,3,4,5,6"] * 3, "right": ["1,2,3,4"] * 3})
+    table["sort"] = [None, "0", "typo"]
+    with pytest.raises(ValueError, match="'typo' in row 2 "):
+        mm.data.from_table(table, model, label={"kind": "sort"})
+    sizes = heads.regression(["high", "wide"])
+    kind = heads.classification(2)
+    found = heads.several({"size": sizes, "kind": kind}, absent_labels=True)
+    table["high"], table["wide"] = [1.0, 2.0, 3.0], [4.0, None, 6.0]
+    label = {"size": ["high", "wide"]}
+    rows = mm.data.from_table(table, network(found), label=label, batch_size=3)
+    _, labels = next(iter(rows))
+    np.testing.assert_array_equal(labels["size"], [[1, 4], [NAN, NAN], [3, 6]])
+    table["wide"] = [None, "4", "far"]
+    with pytest.raises(ValueError, match="'far' in row 2 "):
+        mm.data.from_table(table, network(found), label=label)
+
+
+def test_a_training_model_is_for_fit_alone(trained, tmp_path):
+    _, _, training, inputs, labels, _ = trained
+    table = pandas.DataFrame({"left": ["1,2,3,4,5,6"], "right": ["1,2,3,4"]})
+    table["sort"] = [1]
+    for do in (
+        lambda: mm.data.from_table(table, training, label={"kind": "sort"}),
+        lambda: mm.export.saved_model(training, tmp_path / "1"),
+        lambda: mm.analysis.modality_report(training, (inputs, labels), output="kind"),
+    ):
+        with pytest.raises(ValueError, match="is a training model"):
+            do()
+
+
 def test_heads_of_one_name_get_names_of_their_own():
     both = {"kind": heads.classification(3).layer, "size": heads.regression().layer}
     model = mm.multimodal({"left": tiny.encoder()}, mm.fusion.Concat(), both)

@@ -3,9 +3,10 @@
     python -m examples.stamps.search [--seeds 3] [--smoke]
 
 Two towers on frozen features learn, by InfoNCE, from the pictures and captions of the
-471 training rows of task A; no label is used. Then the 153 test pictures, whose objects
-were never seen, are searched by phrases for their classes ("a fish"), and classified by
-prompts with the same phrases ("a picture of a fish."). In %, four seeds on one CPU:
+471 training rows of task A; no label is used. Then the 153 test pictures, whose groups
+are of no training row (five things are in both, drawn otherwise), are searched by
+phrases for their classes ("a fish"), and classified by prompts with the same phrases
+("a picture of a fish."). In %, four seeds on one CPU:
 
     word -> picture P@5      49.7   the five pictures found are of the phrase's class;
                                     chance 7.4, the same towers untrained 6.1

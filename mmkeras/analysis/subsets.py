@@ -87,7 +87,7 @@ def of_output(model, dataset, output, batch_size=32):
         )
     one = keras.Model(model.input, model.output[output])
     kind = getattr(heads.output_contract(one), "kind", "number")
-    return one, list(_rows_of(dataset, output, kind, batch_size))
+    return one, _rows_of(dataset, output, kind, batch_size)
 
 
 def _rows_of(dataset, output, kind, batch_size):

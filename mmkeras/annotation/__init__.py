@@ -1,8 +1,8 @@
 """Annotation: which rows to label next, and labels the model is sure enough of.
 
-suggested = mm.annotation.suggest(model, rows, pool, count=100)
+suggested = mm.annotation.suggest(model, pool, count=100)
 mm.annotation.write(suggested, "data/to_label.csv")   # somebody fills in the label
-table = pandas.concat([table, mm.annotation.labelled("data/to_label.csv")])
+table = mm.annotation.labelled("data/to_label.csv", table=table)
 """
 
 from mmkeras.annotation.picking import METHODS, pick

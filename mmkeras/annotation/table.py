@@ -40,13 +40,20 @@ def suggest(
         nats) and "row" (its position in `table`).
 
     Raises:
-        ValueError: the head gives no classes, or what `pick` or `from_table` refuses.
+        ValueError: the head gives no classes, the table has a column of such a name,
+            or what `pick` or `from_table` refuses.
     """
     head = heads.output_contract(model)
     if head is None or head.kind != "single":
         raise ValueError(
             f"`model` wants a head `mmkeras.heads.classification`. Received: "
             f"'{model.name}' with {head and head.kind!r}."
+        )
+    taken = [x for x in ADDED if x in getattr(table, "columns", ())]
+    if taken:
+        raise ValueError(
+            f"`table` wants other names for its columns {taken}: `suggest` adds "
+            f"{list(ADDED)}."
         )
     outputs, features = _answers(model, table, batch_size)
     known = None
@@ -89,36 +96,40 @@ def write(suggested, path, label="label"):
     others.to_csv(path, index=False, encoding="utf-8")
 
 
-def labelled(path, label="label"):
+def labelled(path, label="label", table=None):
     """The rows of a file of `write` that somebody has given a label.
 
     Args:
         path: path of the file.
         label: name of the column that was filled in.
+        table: optional DataFrame, the rows that had a label before.
 
     Returns:
-        DataFrame as `mmkeras.data.read_table` gives, without what `suggest` added:
-        `pandas.concat([table, it])` goes on training.
+        DataFrame as `mmkeras.data.read_table` gives, without what `suggest` added,
+        behind the rows of `table`.
 
     Raises:
         ValueError: there is no such column, or no row has a label yet.
     """
-    table = data.read_table(path)
-    if label not in table:
+    found = data.read_table(path)
+    if label not in found:
         raise ValueError(
             f"`label` wants a column of the file. Received: {label!r}. Its columns: "
-            f"{list(table)}"
+            f"{list(found)}"
         )
-    root = dict(table.attrs)
-    filled = np.array([not is_missing(x) for x in table[label]])
+    about = dict(found.attrs)
+    filled = np.array([not is_missing(x) for x in found[label]])
     if not filled.any():
         raise ValueError(
             f"{os.fspath(path)!r} has no row with a '{label}' yet: fill in the column."
         )
-    table = table[filled].drop(columns=[x for x in ADDED if x in table])
-    table = table.reset_index(drop=True)
-    table.attrs.update(root)
-    return table
+    found = found[filled].drop(columns=[x for x in ADDED if x in found])
+    if table is not None:
+        about = dict(table.attrs)
+        found = pandas.concat([table, found])
+    found = found.reset_index(drop=True)
+    found.attrs.update(about)  # the folder that paths start from: concat drops it
+    return found
 
 
 def _answers(model, table, batch_size):

@@ -11,10 +11,14 @@ FUSED = "fused"
 
 
 class OwnLogits(keras.layers.Layer):
-    """One modality's own answer: W (its pooled feature) + b; 0 where it is absent."""
+    """One modality's own answer: W (its pooled feature) + b; 0 where it is absent.
 
-    def __init__(self, units, **kwargs):
+    Numbers that the head learns in deviations are learnt so here too.
+    """
+
+    def __init__(self, units, mean=None, deviation=None, **kwargs):
         super().__init__(**{"dtype": "float32", **kwargs})
+        self.mean, self.deviation = mean, deviation
         self.dense = keras.layers.Dense(units, dtype=self.dtype_policy)
 
     def build(self, feature_shape, present_shape):
@@ -25,7 +29,12 @@ class OwnLogits(keras.layers.Layer):
     def call(self, feature, present):
         # blanked before and after: a NaN times 0 would poison the gradient
         there = present[:, None] > 0
-        return blank(self.dense(blank(_pooled(feature), there)), there)
+        outputs = self.dense(blank(_pooled(feature), there))
+        if self.deviation is not None:
+            deviation = ops.convert_to_tensor(self.deviation, outputs.dtype)
+            mean = ops.convert_to_tensor(self.mean, outputs.dtype)
+            outputs = mean + deviation * outputs
+        return blank(outputs, there)
 
 
 class Experts(keras.layers.Layer):
@@ -81,8 +90,9 @@ def supervised(model):
     if hasattr(found.fusion, "experts"):
         own = Experts(found.fusion, name="experts")(found.features, presence)
     else:
+        in_deviations = [getattr(found.head, x, None) for x in ("mean", "deviation")]
         own = {
-            name: OwnLogits(found.units, name=f"{name}_own")(
+            name: OwnLogits(found.units, *in_deviations, name=f"{name}_own")(
                 found.features[name], presence[name]
             )
             for name in names

@@ -134,7 +134,7 @@ class CCA(keras.layers.Layer):
         found = {}
         for name, side in zip(self.modalities, self.sides, strict=True):
             found[name] = side(features[name])
-            if presence is not None:
+            if presence and name in presence:
                 there = ops.cast(presence[name], found[name].dtype)[:, None]
                 found[name] = ops.where(there > 0, found[name], 0.0)
         return found

@@ -116,6 +116,10 @@ def word_vocabulary(sentences, size=2000, lowercase=True, strip_accents=None):
     return [*SPECIAL, *words[: size - len(SPECIAL)]]
 
 
+#: Texts that `adapt` counts at once.
+_TEXTS = 256
+
+
 @keras.saving.register_keras_serializable("mmkeras")
 class TfIdf(keras.layers.Layer):
     """Counts of tokens, rare ones weighing more: y_t = count_t * idf_t.
@@ -163,15 +167,18 @@ class TfIdf(keras.layers.Layer):
             ids: integer array `(texts, length)`; a text that holds nothing but ignored
                 ids is left out.
         """
-        counts = ops.convert_to_numpy(self._counts(np.asarray(ids, "int32")))
-        counts[:, self.ignored] = 0
-        counts = counts[counts.any(1)]
-        if not len(counts):
+        ids, texts, holding = np.asarray(ids, "int32"), 0, np.zeros(self.tokens)
+        for i in range(0, len(ids), _TEXTS):
+            counts = ops.convert_to_numpy(self._counts(ids[i : i + _TEXTS])) > 0
+            counts[:, self.ignored] = False
+            texts += counts.any(axis=1).sum()
+            holding += counts.sum(axis=0)
+        if not texts:
             raise ValueError(
                 f"`adapt` wants texts with tokens that count. Received: {len(ids)} "
                 f"texts without one."
             )
-        idf = np.log(1 + len(counts) / (1 + (counts > 0).sum(0)))
+        idf = np.log(1 + texts / (1 + holding))
         idf[self.ignored] = 0.0
         self.idf.assign(idf)
 

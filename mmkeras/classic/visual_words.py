@@ -14,7 +14,7 @@ import numpy as np
 import pandas
 
 from mmkeras.data import cells
-from mmkeras.data.bad import BadRows
+from mmkeras.data.bad import BadRows, reason
 from mmkeras.image.pixels import Pixels
 
 _DIM = 128
@@ -78,7 +78,20 @@ class VisualWords:
         bad = BadRows("raise", None, frame.index, "VisualWords")
         found, unread = cells.files(frame[column], root, bad)
         bad.up_front(unread, root)
-        return [self.describe(x) for x in found]
+        return [self._described(x, row, frame) for row, x in enumerate(found)]
+
+    def _described(self, cell, row, frame):
+        import tensorflow as tf
+
+        try:
+            return self.describe(cell)
+        except (ValueError, tf.errors.OpError) as error:
+            where = f"row {row} (index {frame.index[row]!r})"
+            path = f", '{cell}'" if isinstance(cell, str) else ""
+            raise ValueError(
+                f"`VisualWords` wants pictures that can be decoded. Received: {where}"
+                f"{path}: {reason(error)}"
+            ) from error
 
     def describe(self, cell):
         """RootSIFT of a picture's patches, `(patches, 128)`; none of a missing one.

@@ -62,6 +62,7 @@ def head_of(model, key=None):
             f"The model has several outputs: `label` wants a dict, output -> column. "
             f"Valid names: {sorted(model.output)}"
         )
+    output_contract(model)  # no training model, which would give any key the last head
     output = model.output[key]
     head = output_contract(keras.Model(model.input, output))
     return head, output.shape[-1]
@@ -79,10 +80,15 @@ def _check_outputs(label, model):
 
 
 class _Target:
-    """One label column (or several of numbers) and the head that it is for."""
+    """One label column (or several of numbers) and the head that it is for.
 
-    def __init__(self, frame, column, head, width, classes):
+    `rows` are the places of the frame's rows in the table, whose labels `index` holds.
+    """
+
+    def __init__(self, frame, column, head, width, classes, rows=None, index=None):
         self.frame, self.column, self.head, self.width = frame, column, head, width
+        self.rows = np.arange(len(frame)) if rows is None else rows
+        self.index = frame.index if index is None else index
         self.classes = self._names(classes)
 
     def encode(self):
@@ -107,10 +113,10 @@ class _Target:
         """Labels of which some are absent: there -1, or rows of NaN."""
         if missing.all():
             raise ValueError(f"Column '{self.column}' has no label in any row.")
-        some = self.frame[~missing]
-        labels = _Target(
-            some, self.column, self.head, self.width, self.classes
-        ).encode()
+        about = self.column, self.head, self.width, self.classes
+        rows = np.flatnonzero(~missing)
+        some = _Target(self.frame[~missing], *about, rows, self.frame.index)
+        labels = some.encode()
         empty = -1 if labels.dtype == "int32" else np.nan
         found = np.full((len(missing), *labels.shape[1:]), empty, labels.dtype)
         found[~missing] = labels
@@ -253,7 +259,11 @@ class _Target:
                 f"`label` wants one column: the head is for one class a row. "
                 f"Received: {self.column}"
             )
-        return self._stack([want_column(self.frame, x, "`label`") for x in self.column])
+        columns = [want_column(self.frame, x, "`label`") for x in self.column]
+        missing = np.any([[is_missing(y) for y in x] for x in columns], axis=0)
+        if missing.any() and getattr(self.head, "absent_labels", False):
+            return self._with_absent(missing)
+        return self._stack(columns)
 
     def _stack(self, columns):
         if self.width is not None and self.width != len(columns):
@@ -261,7 +271,8 @@ class _Target:
                 f"`label` wants {self.width} number(s) a row, as many as the head has "
                 f"outputs. Received: {len(columns)} (column {self.column!r})"
             )
-        return np.stack([floats(x, self.frame.index) for x in columns], axis=1)
+        numbers = [floats(x, self.index, self.rows) for x in columns]
+        return np.stack(numbers, axis=1)
 
     def _check_known(self, fits, values, names):
         wrong = ~np.asarray(fits, bool)
@@ -283,7 +294,7 @@ class _Target:
         )
 
     def _rows(self, wrong):
-        return rows_text(np.flatnonzero(wrong), self.frame.index)
+        return rows_text(self.rows[np.flatnonzero(wrong)], self.index)
 
 
 def class_name(value):

@@ -223,7 +223,9 @@ def _dense_labels(spec, model, classes):
         # a head of one output takes 0 and 1 as numbers
         if width in (None, 1):
             return tf.cast(label, tf.float32)
-        return tf.one_hot(tf.reshape(label, [-1]), width)
+        ids = tf.reshape(label, [-1])
+        # -1 is an absent label, and so is what is mixed with one
+        return tf.where(ids[:, None] < 0, np.nan, tf.one_hot(ids, width))
 
     if not isinstance(spec, dict):
         count = width(spec, None, classes)

@@ -7,8 +7,14 @@ from mmkeras.data.bad import rows_text
 from mmkeras.data.table import want_column
 
 
-def floats(column, index):
-    """A column as finite float32, or an error that names the rows."""
+def floats(column, index, rows=None):
+    """A column as finite float32, or an error that names the rows.
+
+    Args:
+        column: Series.
+        index: labels of the table's rows.
+        rows: optional places in the table of the column's rows, where they are some.
+    """
     numbers = pandas.to_numeric(column, errors="coerce").to_numpy(
         "float64", na_value=np.nan
     )
@@ -16,9 +22,10 @@ def floats(column, index):
         numbers = numbers.astype("float32")
     wrong = ~np.isfinite(numbers)
     if wrong.any():
+        rows = np.arange(len(column)) if rows is None else rows
         raise ValueError(
             f"Column '{column.name}' wants finite numbers. Received: "
-            f"{column[wrong].iloc[0]!r} in {rows_text(np.flatnonzero(wrong), index)}. "
+            f"{column[wrong].iloc[0]!r} in {rows_text(rows[wrong], index)}. "
             f"Mend the cells or drop the rows."
         )
     return numbers

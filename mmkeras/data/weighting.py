@@ -102,12 +102,14 @@ def positive_weights(labels):
     array([3., 1.])
 
     Args:
-        labels: multi-hot array `(rows, classes)`.
+        labels: multi-hot array `(rows, classes)`; a row of NaN has no label.
 
     Returns:
         float64 array `(classes,)`; 1 for a class that no row has, or that all have.
     """
-    positive = np.asarray(labels).sum(axis=0).astype("float64")
+    labels = np.asarray(labels, "float64")
+    labels = labels[~np.isnan(labels).any(axis=1)]
+    positive = labels.sum(axis=0)
     negative = len(labels) - positive
     some = (positive > 0) & (negative > 0)
     return np.where(some, negative / np.maximum(positive, 1), 1.0)

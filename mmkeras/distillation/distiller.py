@@ -5,7 +5,7 @@ from keras import ops
 
 from mmkeras.distillation.parts import Beside, PresentFeatures, Shown
 from mmkeras.distillation.relations import RelationalDistillation
-from mmkeras.heads import output_contract
+from mmkeras.heads import StandardizedSquaredError, output_contract
 from mmkeras.model import with_features
 
 _SHOWN = "distilled"
@@ -114,7 +114,9 @@ def _logits_loss(student, temperature):
     contract = output_contract(student)
     kind = contract.kind if contract is not None else "single"
     if kind == "number":
-        return keras.distillation.FeatureDistillation("mse")
+        deviation = getattr(contract, "deviation", None)
+        loss = StandardizedSquaredError(deviation) if deviation else "mse"
+        return keras.distillation.FeatureDistillation(loss)
     if kind == "multi":
         return keras.distillation.LogitsDistillation(1.0, probabilities_crossentropy)
     loss = keras.losses.KLDivergence()  # of the name Keras gives its function alone
@@ -180,6 +182,13 @@ def _check(teacher, student, weights):
         raise ValueError(
             f"{', '.join(f'`{x}`' for x in weights)} want numbers of 0 or more, one "
             f"above 0. Received: {weights}"
+        )
+    named = [output_contract(x) for x in (teacher, student)]
+    told = [(x.kind, x.classes) for x in named if x is not None]
+    if len(told) == 2 and told[0] != told[1]:
+        raise ValueError(
+            f"`teacher` and `student` want heads of one kind and the same classes in "
+            f"one order. Received: {told[0]} and {told[1]}"
         )
     known = {id(w) for w in teacher.weights}
     shared = [w.path for w in student.trainable_weights if id(w) in known]

@@ -1,7 +1,7 @@
 """The functions that an exported model offers, traced from a multimodal model."""
 
 from mmkeras.export.raw import Reader
-from mmkeras.heads import Named
+from mmkeras.heads import Named, output_contract
 from mmkeras.losses.memory import without_memory
 from mmkeras.model import has_fusion, readers, with_features
 from mmkeras.towers import is_two_tower, tower
@@ -195,6 +195,7 @@ def outputs(model):
 
 def heads(model):
     """Output name -> the layer that names it, or None where another layer makes it."""
+    output_contract(model)  # raises where it is a model for training alone
     makers = {key: x._keras_history.operation for key, x in outputs(model).items()}
     return {
         key: layer if isinstance(layer, Named) else None

@@ -71,6 +71,8 @@ def _ranks(score, ids, size, place, true):
     asked = np.repeat(ids[:, None], size, axis=1)
     asked[:, :, place] = np.arange(size)
     scores = np.asarray(ops.convert_to_numpy(score(asked)), "float64")
+    if not np.isfinite(scores).all():
+        raise ValueError("`score` wants finite scores. Received: NaN or inf.")
     own = scores[np.arange(len(ids)), ids[:, place]]
     for row, others in enumerate(true):
         scores[row, others] = -np.inf  # its own among them: it is counted below

@@ -38,13 +38,14 @@ class Triples:
         """
         if hasattr(rows, "columns"):
             rows = rows[["head", "relation", "tail"]].itertuples(index=False)
-        found = sorted({tuple(row) for row in rows})
+        found = {tuple(row) for row in rows}
         wrong = [x for x in found if len(x) != 3 or not all(map(_is_name, x))]
         if wrong or not found:
             raise ValueError(
                 f"`rows` wants triples of names (head, relation, tail), at least one. "
                 f"Received: {wrong[0] if wrong else 'none'}"
             )
+        found = sorted(found)
         entities = sorted({x for head, _, tail in found for x in (head, tail)})
         relations = sorted({relation for _, relation, _ in found})
         place = {name: i for i, name in enumerate(entities)}

@@ -167,7 +167,16 @@ class Outputs(Named, keras.layers.Layer):
 
 
 def output_contract(model):
-    """The layer that names the model's outputs, or None where no layer does."""
+    """The layer that names the model's outputs, or None where no layer does.
+
+    Raises:
+        ValueError: a training model, whose outputs hold more than the named ones.
+    """
+    if any(getattr(x, "training_only", False) for x in model.layers):
+        raise ValueError(
+            f"'{model.name}' is a training model, whose outputs hold more than those "
+            f"that have names. Give the model that it was made from: it is trained too."
+        )
     # the model's own first: an encoder may be a model with a head of its own
     for layers in (model.layers, model._flatten_layers()):
         found = [x for x in layers if isinstance(x, Named)]

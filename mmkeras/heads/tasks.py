@@ -166,6 +166,9 @@ class LogVariances(keras.layers.Layer):
     Output shape: dict, task -> `(batch, units + 1)`.
     """
 
+    #: a model with it is for `fit` alone: see `output_contract`
+    training_only = True
+
     def __init__(self, rate=1.0, **kwargs):
         kwargs.setdefault("dtype", "float32")
         super().__init__(**kwargs)

@@ -45,7 +45,10 @@ class Memory(keras.layers.Layer):
     def push(self, features, presence):
         """Puts a batch before what is there; the oldest rows fall out."""
         for name, rows in self.rows.items():
-            there = ops.cast(presence[name] > 0, rows.dtype)
+            # a row of a step that overflowed would be a negative of many to come
+            finite = ops.all(ops.isfinite(features[name]), axis=-1)
+            there = ops.logical_and(presence[name] > 0, finite)
+            there = ops.cast(there, rows.dtype)
             new = unit(ops.where(there[:, None] > 0, features[name], 0))
             new = ops.cast(ops.stop_gradient(new), rows.dtype)
             taken = ops.concatenate([there, self.taken[name]])

@@ -43,7 +43,8 @@ def embed(
 
     Args:
         model: a model of `mmkeras.two_tower`; a dict, modality -> encoder, whose
-            encoders give vectors of one space; or one such encoder.
+            encoders give vectors of one space; or one such encoder, such as
+            `mmkeras.tower(model, modality)`: make that once where calls are many.
         modality: the modality of the cells.
         cells: list of raw cells, such as sentences or paths, as the modality's column
             in a table holds them (None or "" is absent); a table, a path or DataFrame,

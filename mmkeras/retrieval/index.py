@@ -202,7 +202,8 @@ class Index:
         # one entry: safetensors writes several in an order of their own each time
         about = {_FORMAT: json.dumps(about)}
         with aside(path) as temporary:
-            save_file({"vectors": self.vectors, "rows": rows}, temporary, about)
+            vectors = np.ascontiguousarray(self.vectors)
+            save_file({"vectors": vectors, "rows": rows}, temporary, about)
             to_disk(temporary)
 
     @classmethod
@@ -245,7 +246,8 @@ class Index:
             )
         if not np.isfinite(vectors).all():
             raise ValueError(f"`{argument}` wants finite numbers. Received: NaN or inf")
-        return unit(vectors)
+        # in C's order: safetensors writes the bytes as they lie
+        return np.ascontiguousarray(unit(vectors))
 
 
 def _frame(rows, count):
@@ -278,10 +280,10 @@ def _plain(value, column):
     """A cell as JSON takes it; NaN becomes None."""
     if isinstance(value, np.generic):
         value = value.item()
-    if value is None or value is pandas.NA or value is pandas.NaT or value != value:
+    if value is None or value is pandas.NA or value is pandas.NaT:
         return None
     if isinstance(value, str | int | float | bool):
-        return value
+        return None if value != value else value
     raise TypeError(
         f"`Index.save` wants strings and numbers in its rows. Received: "
         f"{type(value).__name__} in column '{column}'. Leave that column out."

@@ -67,6 +67,7 @@ def unet(
 
     Returns:
         A plain `keras.Model`. Each encoder is its layer `<name>_encoder`.
+        Leave the encoder's own `augment` out: it moves the picture and not the mask.
 
     Raises:
         ValueError: not exactly one encoder of pictures, an unknown layer or one without
@@ -122,16 +123,31 @@ def skip_layers(encoder):
 
     Returns:
         list of names.
+
+    Raises:
+        ValueError: the last map is no such size, as in InceptionV3, which does not pad.
     """
     size = contract(encoder).tensor_shape[:2]
-    behind, found = False, {}
+    behind, found, last = False, {}, None
     for layer in encoder.layers:
         behind = behind or layer is contract(encoder)
         shape = _map_shape(layer)
-        halvings = _halvings(size, shape[1:3]) if behind and shape else None
+        if not behind or not shape:
+            continue
+        last = shape[1:3]
+        halvings = _halvings(size, last)
         if halvings is not None:
             found[halvings] = layer.name
-    return [found[k] for k in sorted(found, reverse=True)]
+    coarsest = _halvings(size, last) if last else None
+    if coarsest is None:
+        raise ValueError(
+            f"`skip_layers` wants an encoder whose last map has 1 / 2^k of the "
+            f"picture's {size[0]} x {size[1]} pixels. Received: '{encoder.name}', "
+            f"whose last map is {last}. Name the layers: `skips=[...]`, from coarse to "
+            f"fine."
+        )
+    # a coarser one is no map but the gate of a block
+    return [found[k] for k in sorted(found, reverse=True) if k <= coarsest]
 
 
 def _halvings(size, small):

@@ -137,9 +137,14 @@ def test_out_into_a_file_and_back(table, tmp_path):
     assert list(back.columns) == ["label", "left", "right"]
     assert list(back.label) == ["c2", "c0"]
     assert list(back.left) == list(pool.left.iloc[rows[[1, 4]]])
-    whole = pandas.concat([table, back], ignore_index=True)
+    whole = mm.annotation.labelled(path, table=table)
+    pandas.testing.assert_frame_equal(whole[:20], table, check_like=True)
+    assert list(whole.index) == list(range(22))
+    assert whole.attrs["root"] == table.attrs["root"]  # paths start from there
     batch = next(iter(mm.data.from_table(whole, model, label="label", batch_size=22)))
     assert list(batch[1][-2:]) == [2, 0]
+    with pytest.raises(ValueError, match=r"other names for its columns \['row'\]"):
+        mm.annotation.suggest(model, pool.assign(row=1), 6)
     with pytest.raises(ValueError, match="table's folder"):
         mm.annotation.write(found, tmp_path / "elsewhere.csv")
 

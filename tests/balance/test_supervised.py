@@ -7,6 +7,7 @@ import pytest
 import mmkeras as mm
 from mmkeras import balance
 from mmkeras.balance.deep_supervision import OwnLogits
+from tests import tiny
 from tests.balance import linear
 from tests.balance.linear import NAMES
 
@@ -57,6 +58,22 @@ def test_a_nan_in_an_absent_feature_reaches_no_weight():
     kernel = tape.gradient(value, layer.dense.kernel.value)
     np.testing.assert_array_equal(y[0], [0, 0])
     np.testing.assert_allclose(kernel, [[2, 2], [3, 3]])
+
+
+def test_numbers_are_learnt_in_deviations_as_the_head_does():
+    layer = OwnLogits(1, mean=[200.0], deviation=[50.0])
+    x = np.random.default_rng(0).normal(size=(3, 4)).astype("float32")
+    found = layer(x, np.array([1.0, 1.0, 0.0]))
+    wanted = 200 + 50 * (x @ layer.dense.kernel.numpy())
+    wanted[2] = 0
+    np.testing.assert_allclose(found, wanted, rtol=1e-5)
+    head = mm.heads.regression(standardize=[150.0, 250.0])
+    encoders = {"left": tiny.encoder(6, 5), "right": tiny.encoder(4, 5)}
+    training = balance.supervised(
+        mm.multimodal(encoders, mm.fusion.Mean(4), head.layer)
+    )
+    assert training.get_layer("left_own").mean == [200.0]
+    assert training.get_layer("left_own").deviation == [50.0]
 
 
 def test_tokens_are_averaged_without_their_padding():

@@ -93,6 +93,15 @@ def joined(i, j, share, whole):
     return row + [0] * (LENGTH - len(row))
 
 
+def test_what_is_mixed_with_an_absent_label_has_none():
+    label = np.arange(ROWS, dtype="int32")
+    label[3] = -1
+    for _, labels in mixed(data(label=label), count=3):
+        absent = np.isnan(labels).all(axis=1)
+        assert absent[3] and absent.sum() <= 2  # itself, and whose partner it was
+        np.testing.assert_allclose(labels[~absent].sum(axis=1), 1, rtol=1e-6)
+
+
 @pytest.mark.parametrize("method", ["mixup", "mixgen"])
 def test_all_modalities_the_label_and_the_weight_move_together(method):
     x = batch()

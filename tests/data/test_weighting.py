@@ -105,6 +105,8 @@ def test_positive_weights_make_both_sides_equal():
     weight = mm.data.positive_weights(hot)
     assert weight.tolist() == [5 / 3, 3.0]
     np.testing.assert_allclose((weight * hot).sum(0), (1 - hot).sum(0))
+    some = np.vstack([hot, [[np.nan, np.nan]]])  # a row without labels
+    np.testing.assert_array_equal(mm.data.positive_weights(some), weight)
     loss = mm.heads.multilabel(["a", "b"], positive_weight=weight).loss
     z = np.random.default_rng(0).normal(size=(8, 2))
     p = 1 / (1 + np.exp(-z))

@@ -174,6 +174,28 @@ def test_other_heads(kind):
     np.testing.assert_allclose(found, wanted, rtol=1e-5)
 
 
+def test_numbers_in_deviations_are_taught_in_deviations():
+    made = mm.heads.regression(standardize=[1000.0, 3000.0])
+    fresh = type(made.layer).from_config
+    config = made.layer.get_config()
+    teacher, student = (
+        build(x, head=made._replace(layer=fresh(config))) for x in (WIDTHS, ["left"])
+    )
+    frozen_norms(student)
+    taught = mm.distillation.distiller(teacher, student, labels=0.0)
+    taught.compile("adam", made.loss)
+    x, _ = tiny.rows(8)
+    (t, _), (s, _) = seen_by(teacher, x), seen_by(student, x)
+    wanted = ((t - s) ** 2).mean() / 1000**2
+    np.testing.assert_allclose(taught.compute_loss(x, None), wanted, rtol=1e-4)
+
+
+def test_classes_in_another_order_are_refused():
+    one, other = (mm.heads.classification(x) for x in (["a", "b"], ["b", "a"]))
+    with pytest.raises(ValueError, match="the same classes"):
+        mm.distillation.distiller(build(WIDTHS, head=one), build(["left"], head=other))
+
+
 def test_one_encoder_in_both_is_refused_unless_it_is_frozen():
     left = tiny.encoder(6)
     encoders = {"left": left, "right": tiny.encoder(4)}

@@ -115,6 +115,14 @@ def test_filtered_ranks_against_a_loop():
     assert alike.min() > 1  # a constant is not the best
 
 
+def test_scores_that_are_no_numbers_have_no_rank():
+    graph = mm.graph.Triples.of([("a", "likes", "b"), ("b", "likes", "c")])
+    with pytest.raises(ValueError, match="finite scores"):
+        mm.graph.ranks(lambda ids: np.full(ids.shape[:-1], np.nan), graph)
+    with pytest.raises(ValueError, match="triples of names"):
+        mm.graph.Triples.of([("a", "likes", float("nan")), ("b", "likes", "c")])
+
+
 def test_link_scores_by_hand():
     found = graph.link_scores([[1, 2], [4, 20]], k=[1, 3])
     assert found == {

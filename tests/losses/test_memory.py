@@ -72,6 +72,16 @@ def test_several_steps_as_by_hand():
         np.testing.assert_array_equal(layer.past.taken[name], np.ones(SIZE))
 
 
+def test_a_row_that_overflowed_is_not_kept():
+    layer = mm.losses.InfoNCE(TEMPERATURE, memory=SIZE)
+    features = {name: np.ones((3, 4), "float32") * np.eye(4)[:3] for name in "ab"}
+    features["a"][1, 2] = np.inf
+    layer(features, training=True)
+    assert layer.past.taken["a"].numpy().sum() == 2
+    assert layer.past.taken["b"].numpy().sum() == 3
+    assert np.isfinite(layer.past.rows["a"]).all()
+
+
 def test_only_training_remembers():
     remembers = mm.losses.InfoNCE(TEMPERATURE, memory=SIZE)
     plain = mm.losses.InfoNCE(TEMPERATURE)

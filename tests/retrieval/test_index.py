@@ -31,6 +31,16 @@ def index(**options):
     return made
 
 
+def test_columns_in_fortrans_order_are_saved_as_they_are(tmp_path):
+    made = Index(8)
+    made.add(np.asfortranarray(ROWS, "float32"))
+    made.save(tmp_path / "a.safetensors")
+    again = Index.load(tmp_path / "a.safetensors")
+    np.testing.assert_array_equal(again.vectors, made.vectors)
+    found = made.search(ROWS[:20], 1).positions
+    np.testing.assert_array_equal(found[:, 0], range(20))
+
+
 @pytest.mark.parametrize("blocks", [(1024, 16384), (2, 37)])
 @pytest.mark.parametrize("k", [1, 50, 300])
 def test_the_nearest_of_all_rows_whatever_the_blocks(blocks, k, monkeypatch):

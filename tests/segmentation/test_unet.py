@@ -136,6 +136,17 @@ def test_a_network_of_keras_applications():
     assert shapes == [(3, 4), (12, 16)]
 
 
+def test_gates_of_blocks_are_no_maps():
+    encoder = mm.image.network("mobilenetv3small", size=(64, 64), weights=None)
+    names = mm.segmentation.skip_layers(encoder)
+    sizes = [encoder.get_layer(x).output.shape[1:3] for x in names]
+    assert sizes == [(2, 2), (4, 4), (8, 8), (16, 16), (32, 32), (64, 64)]
+    layers = [keras.Input((64, 64, 3)), keras.layers.Conv2D(4, 9, 2)]
+    odd = mm.image.from_model(keras.Sequential(layers), scaling="none")
+    with pytest.raises(ValueError, match=r"last map is \(28, 28\).*`skips="):
+        mm.segmentation.unet({"photo": odd})
+
+
 @pytest.mark.parametrize(
     ("error", "changed"),
     [
