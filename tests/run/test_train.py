@@ -162,9 +162,9 @@ def test_frozen_encoders_are_cached_then_released(table, tmp_path):
 def test_the_same_seed_gives_the_same_report(table, tmp_path):
     reports = []
     for i in range(2):
-        keras.utils.set_random_seed(7)  # the recipe holds a network made here
-        made = recipe(table, tmp_path / str(i), export=False, epochs=1, seed=7)
-        reports.append(train(made).report)
+        title = {"title": Source("text", "embedding_mean", options={"length": 16})}
+        options = {"sources": title, "export": False, "epochs": 1, "seed": 7}
+        reports.append(train(recipe(table, tmp_path / str(i), **options)).report)
     first, second = (x.to_frame().to_numpy() for x in reports)
     # sums on several cores are not bitwise repeatable
     np.testing.assert_allclose(first, second, atol=0.02)
@@ -194,10 +194,12 @@ def test_bad_cells_as_absent_are_counted_on_the_card(table, tmp_path):
     rows.loc[place, "photo"] = "broken.png"
     other = table.with_name("broken.csv")
     rows.to_csv(other, index=False)
+    photo = {"photo": recipe(table, tmp_path).sources["photo"]}
     with pytest.raises(Exception, match="broken.png"):
-        train(recipe(other, tmp_path / "x"))
+        train(recipe(other, tmp_path / "x", sources=photo))
     assert not (tmp_path / "x" / "model.keras").exists()
     made = recipe(other, tmp_path / "y", on_bad_row="absent", epochs=1, export=False)
+    made.sources = photo
     result = train(made)
     assert len(result.bad_rows) == 2
     kept = pandas.read_csv(result.folder / "bad_rows.csv")
