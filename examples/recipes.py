@@ -24,6 +24,7 @@ RECIPES = (
     "stamps.distillation",
     "stamps.pretraining",
     "stamps.unequal",
+    "stamps.long_tail",
     "stamps.annotation",
     "stamps.graph",
     "stamps.multitask",

@@ -6,6 +6,8 @@ import sys
 
 from mmkeras.run import flags
 
+_LABEL = "label column, of several outputs OUTPUT=COLUMN; default: that of the training"
+
 
 def main(argv=None):
     """Runs the command; returns the exit status."""
@@ -51,7 +53,7 @@ def parser():
     _train_parser(commands)
     _compare_parser(commands)
     evaluate = commands.add_parser("evaluate", help="score every subset of modalities")
-    evaluate.add_argument("--label", help="label column; default: that of the training")
+    evaluate.add_argument("--label", help=_LABEL)
     evaluate.add_argument(
         "--bootstrap",
         type=_draws,
@@ -164,7 +166,7 @@ def _report_parser(commands):
     report.add_argument("model", metavar="MODEL", help=".keras file or folder")
     report.add_argument("table", metavar="TABLE")
     report.add_argument("--out", required=True, metavar="FOLDER")
-    report.add_argument("--label", help="label column; default: that of the training")
+    report.add_argument("--label", help=_LABEL)
     report.add_argument("--part", help="only rows whose split column says this")
     report.add_argument("--batch-size", type=_positive, default=32)
     report.add_argument("--on-bad-row", default="raise")

@@ -49,6 +49,7 @@ LONG = (
     "test_strategies.py",
     "test_tflite_quantized.py",
     "test_real.py",
+    "test_other_parts.py",
     "run/test_train.py",
     "run/test_report.py",
     "examples/",

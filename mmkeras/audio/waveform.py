@@ -6,6 +6,7 @@ from keras import ops
 
 from mmkeras.audio import wav
 from mmkeras.audio.decode import decode_file, opened
+from mmkeras.audio.features import framing
 from mmkeras.modality import ModalityInput
 
 
@@ -162,9 +163,7 @@ class ClipLength(keras.layers.Layer):
         super().__init__(**{**kwargs, "dtype": "float32", "autocast": False})
 
     def call(self, wave):
-        # the numbers that front ends count by: an exported file holds them once
-        places = ops.arange(ops.shape(wave)[1], dtype="int32")
-        return ops.max(ops.where(wave != 0, places[None], -1), axis=1) + 1
+        return framing.sound_length(wave)
 
     def compute_output_shape(self, wave_shape):
         return (wave_shape[0],)

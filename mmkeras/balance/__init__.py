@@ -33,6 +33,9 @@ own size and so undoes a scale that stays the same: use those two with SGD.
 
 `uncertainty` balances tasks, not modalities: several heads, each by its learned
 uncertainty. docs/recipes.md has its numbers.
+
+`second_stage` trains in two stages: of rare classes or rare modalities first the
+features, on all rows, then a new head, or fusion and head, on rows that weigh evenly.
 """
 
 from mmkeras.balance.adaptive import agm, agm_scales
@@ -42,6 +45,7 @@ from mmkeras.balance.monitor import Monitor
 from mmkeras.balance.on_the_fly import ogm_ge, ogm_scales
 from mmkeras.balance.parts import scales, with_label
 from mmkeras.balance.tasks import log_variances, uncertainty
+from mmkeras.balance.two_stage import normalize_head, second_stage
 
 __all__ = [
     "Monitor",
@@ -51,9 +55,11 @@ __all__ = [
     "gradient_blending",
     "log_variances",
     "losses",
+    "normalize_head",
     "ogm_ge",
     "ogm_scales",
     "scales",
+    "second_stage",
     "supervised",
     "uncertainty",
     "with_label",

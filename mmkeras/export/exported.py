@@ -107,8 +107,11 @@ class Exported:
     def decode(self, outputs):
         """Outputs as one dict a row: class and scores, as `mmkeras predict` writes."""
         named = outputs if isinstance(outputs, dict) else {"outputs": outputs}
-        made = {name: self._head(name) for name in named}
-        return decoded(named, made, self.card.get("thresholds"))
+        return decoded(named, self.heads(), self.card.get("thresholds"))
+
+    def heads(self):
+        """Output -> the layer of `mmkeras.heads` that names it, or None."""
+        return {name: self._head(name) for name in self.card["outputs"]}
 
     def head_of(self, key=None):
         """The layer of `mmkeras.heads` that names an output, or None, and its width.
@@ -143,7 +146,17 @@ def decoded(outputs, named, thresholds=None):
         named: dict, output -> a layer of `mmkeras.heads` that names it, or None.
         thresholds: optional dict, output -> list of floats, one a class, of multilabel
             heads; default: 0.5.
+
+    Raises:
+        ValueError: an output is no vector a row, but a map.
     """
+    maps = {key: x.shape[1:] for key, x in outputs.items() if len(x.shape) > 2}
+    if maps:
+        raise ValueError(
+            f"Rows of a table want vectors. Received: maps, {maps}. Ask the model for "
+            f"them: `predict` of `mmkeras.load_model(path)`, or `predict_on_batch` of "
+            f"`mmkeras.export.load(path)`."
+        )
     rows = [{} for _ in next(iter(outputs.values()))]
     for key, values in outputs.items():
         head = named[key]

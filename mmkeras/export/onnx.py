@@ -6,8 +6,11 @@ import logging
 import warnings
 from pathlib import Path
 
+import numpy as np
+
 from mmkeras.export import companions, lite_check, lite_graph
 from mmkeras.export.folder import whole_files
+from mmkeras.export.onnx_file import OUTPUT
 
 #: Version of ONNX' operator set; ONNX Runtime of 2023 and later reads it.
 OPSET = 18
@@ -18,7 +21,8 @@ def onnx(model, path, *, representative=None, tolerance=1e-4, overwrite=False):
 
     It takes the model's inputs by name (pictures as numbers, waveforms, token ids,
     `<name>_present`) and gives "outputs" as `model.predict`, or the keys of a model
-    with several, and behind a head of `mmkeras.heads` "scores", or `<key>_scores`.
+    with several, and behind a head of `mmkeras.heads` "scores", or `<key>_scores`. A
+    key that is an input's name too, as of `mmkeras.two_tower`, is `<key>_output`.
     `LogMel` and `MFCC` compute by matrix products, which `model.export(format="onnx")`
     of Keras does not know: it writes their FFT as an operation that ONNX lacks.
 
@@ -85,7 +89,7 @@ def _convert(model):
             _Traced(function),
             input_signature=(),
             opset=OPSET,
-            custom_op_handlers={"SelectV2": (_where, [])},
+            custom_op_handlers={"SelectV2": (_where, []), "Erfc": (_erfc, [])},
         )
     del module  # tracked the variables until now
     counts = collections.Counter(
@@ -104,14 +108,39 @@ def _where(graph, node, name, arguments):
     return node
 
 
+def _erfc(graph, node, name, arguments):
+    """1 - erf(x), of which exact GELU is made; tf2onnx knows no operation for it."""
+    about = {"shapes": node.output_shapes, "dtypes": node.output_dtypes}
+    graph.remove_node(name)
+    erf = graph.make_node("Erf", node.input, name=f"{name}_erf", **about)
+    one = graph.make_const(f"{name}_one", np.array(1, "float32"))
+    both = [one.output[0], erf.output[0]]
+    graph.make_node("Sub", both, outputs=node.output, name=name, **about)
+
+
 class _Traced:
-    """A concrete function, in the form in which tf2onnx asks for one."""
+    """A concrete function, in the form in which tf2onnx asks for one.
+
+    It has no inputs but the model's: tensors that a layer keeps, as `Normalization`
+    its mean, are captured, and tf2onnx would ask for them in each request. And no
+    output is called as an input is, for which ONNX has one name.
+    """
 
     def __init__(self, function):
         self._function = function
+        inside = {id(x) for _, x in function.graph.captures}
+        self.inputs = [x for x in function.inputs if id(x) not in inside]
+        taken = function.structured_input_signature[1]
+        self.structured_outputs = {
+            f"{key}{OUTPUT}" if key in taken else key: x
+            for key, x in function.structured_outputs.items()
+        }
 
     def get_concrete_function(self):
-        return self._function
+        return self
+
+    def __getattr__(self, name):
+        return getattr(self._function, name)
 
 
 @contextlib.contextmanager

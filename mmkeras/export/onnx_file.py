@@ -2,6 +2,8 @@
 
 from mmkeras.export.lite_file import GraphFile
 
+#: Ends the name of an output whose own name is an input's: ONNX has one for both.
+OUTPUT = "_output"
 _DTYPES = {"tensor(float)": "float32", "tensor(int32)": "int32"}
 
 
@@ -43,7 +45,9 @@ class OnnxFile(GraphFile):
 
     def _serve(self, tensors):
         found = self._session.run(None, tensors)
-        return dict(zip(self.outputs, found, strict=True))
+        named = dict(zip(self.outputs, found, strict=True))
+        own = {name: name.removesuffix(OUTPUT) for name in named}
+        return named | {x: named[k] for k, x in own.items() if x in self.inputs}
 
 
 def _size(number):

@@ -10,6 +10,8 @@ from mmkeras.export.lite_quantize import EMBEDDING_BITS, MODES, quantize_file
 
 #: Difference to `model.predict` that is let through, by `quantize`.
 TOLERANCES = {None: 1e-4, "float16": 2e-2, "dynamic": 0.3, "int8": 0.5}
+#: Rows seen: by 300 in place of 100, integers agree with the model 1 point more often.
+_ROWS = 300
 _ADVICE = {
     None: "Look for NaN weights or for layers that are random at inference.",
     "float16": "Keep float32 (`quantize=None`), or allow more.",
@@ -69,7 +71,7 @@ def tflite(
         path: file to write, on this machine, ending in ".tflite".
         quantize: None (float32), "float16", "dynamic" or "int8".
         representative: rows as `model.predict` takes them, a dict of arrays or an
-            iterable of batches such as a `tf.data.Dataset`. The first 100 are seen.
+            iterable of batches such as a `tf.data.Dataset`. The first 300 are seen.
             "int8" wants them; with them, the file is compared on them too, and where
             they come with labels the report says how the scores change.
         batch_size: Integer, rows a request, or None for any.
@@ -94,7 +96,7 @@ def tflite(
         tolerance = TOLERANCES[quantize]
     rows = labels = None
     if representative is not None:
-        rows, labels = lite_check.real_rows(model, representative)
+        rows, labels = lite_check.real_rows(model, representative, _ROWS)
     with whole_files(path, overwrite) as folder:
         content = _content(model, quantize, rows, batch_size, any_length)
         report = _report(model, path, content, quantize, (rows, labels), tolerance)
@@ -118,7 +120,7 @@ def _check(model, path, quantize, representative):
     if quantize == "int8" and representative is None:
         raise ValueError(
             "`quantize='int8'` wants `representative` rows, to see how large "
-            "activations become. Received: None. Give 50 to 100 rows of the training "
+            "activations become. Received: None. Give 100 to 300 rows of the training "
             "data, or take 'dynamic'."
         )
     if Path(path).suffix != ".tflite":
@@ -129,9 +131,9 @@ def _check(model, path, quantize, representative):
 
 
 def _content(model, quantize, rows, batch_size, any_length):
-    content = convert(
-        *lite_graph.trace(model, batch_size, any_length, EMBEDDING_BITS[quantize])
-    )
+    bits = EMBEDDING_BITS[quantize]
+    traced = lite_graph.trace(model, batch_size, any_length, bits, quantize is None)
+    content = convert(*traced)
     if quantize is None:
         return content
     count = len(next(iter(rows.values()))) if rows else 0

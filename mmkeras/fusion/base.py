@@ -97,6 +97,9 @@ class Fusion(keras.layers.Layer):
         self.dims = {name: shapes[name][-1] for name in self.names}
         self.lengths = {n: 1 if len(shapes[n]) == 2 else None for n in self.names}
         self.build_fusion()
+        if not self.trainable:  # read from a file: the layers just made do not know
+            self.trainable = True  # setting False on False does nothing
+            self.trainable = False
 
     def call(self, features, presence=None, training=None):
         self._check(*_shapes(features, presence))

@@ -103,7 +103,9 @@ class InfoNCE(PairLoss):
         memory: Integer, how many embeddings of past training batches of each modality
             are further negatives (cross-batch memory); 0 for those of the batch alone.
             They help where batches are small. Keep `memory` and a batch together below
-            the rows of an epoch: else a row meets its own past as a negative.
+            the rows of an epoch: else a row meets its own past as a negative. The
+            `.keras` file keeps them, to go on from; `mmkeras.export` leaves them out,
+            which Keras' own `model.export` does not.
 
     Call arguments:
         features: dict, modality -> float tensor `(batch, dim)`; two modalities or more,

@@ -81,8 +81,8 @@ def siglip(backbone, tokenizer=None):
         joint = mmkeras.retrieval.siglip("siglip_base_patch16_224")
 
     As `clip`, but that text is read in Python by `SentencePieceIds`: the encoder of
-    text trains and searches, it cannot be exported. Pictures are resized whole, as in
-    the original.
+    text trains and searches, and a TFLite or ONNX file of it takes ids; no SavedModel
+    can read for it. Pictures are resized whole, as in the original.
 
     Args:
         backbone: `keras_hub.models.SigLIPBackbone`, whose layers the encoders share, or

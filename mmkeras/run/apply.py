@@ -6,7 +6,7 @@ from mmkeras import analysis, data, export
 from mmkeras.load import load_model
 from mmkeras.model import readers
 from mmkeras.run import files
-from mmkeras.run.opened import Trained, Uncut, find_keras, opened
+from mmkeras.run.opened import Trained, Uncut, find_keras, opened, scored
 from mmkeras.run.progress import Progress
 
 
@@ -45,7 +45,8 @@ def evaluate(
         model: path of a `.keras` file or of an output folder of `mmkeras train`, of a
             SavedModel, a TFLite or an ONNX file of `mmkeras export`.
         table: path of the table.
-        label: label column; default: the one it was trained with.
+        label: label column, default: the one it was trained with; of a model with
+            several outputs "OUTPUT=COLUMN", and the rows that have it are scored.
         part: rows whose split column (the recipe's) holds this word; default: all.
         on_bad_row: "raise" or "absent".
         batch_size: Integer.
@@ -58,22 +59,22 @@ def evaluate(
     """
     network, folder = opened(model, trust)
     recipe = _recipe(folder)
+    whole, options = isinstance(network, Trained), {}
+    network = network.network if whole else network
     label = label or recipe.get("label")
-    if label is None:
-        raise ValueError("`label` is unknown: name the table's label column.")
-    rows = _rows(table, part, recipe)
+    network, label, rows = scored(network, label, _rows(table, part, recipe))
+    contracts = readers(network)
     batches = data.from_table(
         rows,
         network,
         label=label,
-        columns=_columns(recipe, network.contracts),
+        columns=_columns(recipe, contracts),
         batch_size=batch_size,
         on_bad_row=on_bad_row,
     )
-    whole, options = isinstance(network, Trained), {}
-    if whole and len(network.contracts) > 1:
+    if whole and len(contracts) > 1:
         options = _EMAP
-    cut = network.network if whole else Uncut(network)
+    cut = network if whole else Uncut(network)
     return analysis.modality_report(cut, batches, bootstrap=bootstrap, **options)
 
 
@@ -88,6 +89,9 @@ def predict(
     trust=False,
 ):
     """Writes a CSV: the table's columns, then class and score(s) of each row.
+
+    Of a model with several outputs the columns begin with the output's name; vectors,
+    such as a tower's embedding, are `<name>_output_0` and so on.
 
     Args:
         model: path of a `.keras` file or of an output folder of `mmkeras train`, of a

@@ -2,10 +2,12 @@
 
 from pathlib import Path
 
+import keras
 import numpy as np
 
 from mmkeras import export, heads
 from mmkeras.data.labels import head_of
+from mmkeras.data.table import is_missing
 from mmkeras.export import endpoints, exported
 from mmkeras.load import load_model
 from mmkeras.model import readers
@@ -70,6 +72,72 @@ class Trained:
             return exported.decoded(outputs, endpoints.heads(self.network))
         head = heads.output_contract(self.network)
         return exported.decoded({"outputs": outputs}, {"outputs": head})
+
+
+def scored(network, label, rows):
+    """The model of the one output that a label is for, and its rows.
+
+    Args:
+        network: a Keras model, or `mmkeras.export.Exported`.
+        label: column; of a model with several outputs "OUTPUT=COLUMN". None: unknown.
+        rows: DataFrame.
+
+    Returns:
+        `(model, column, rows)`: the model with one output; of one with several the rows
+        that have its label.
+
+    Raises:
+        ValueError: the label is unknown, or the model has no output that is scored by
+            labels.
+    """
+    whole = isinstance(network, keras.Model)
+    named = endpoints.heads(network) if whole else network.heads()
+    if len(named) > 1 and set(named) <= set(readers(network)):
+        raise ValueError(
+            f"MODEL gives a vector for each modality, {sorted(named)}, which no label "
+            f"scores. Score towers by who finds whom: `mmkeras.analysis.retrieval("
+            f"model, rows)` with `mmkeras.load_model(path)`."
+        )
+    if label is None:
+        raise ValueError(
+            "`label` is unknown: name the table's label column"
+            f"{', as --label OUTPUT=COLUMN' * (len(named) > 1)}."
+        )
+    if len(named) == 1:
+        return network, label, rows
+    key, _, column = str(label).partition("=")
+    if key not in named or not column:
+        raise ValueError(
+            f"MODEL has several outputs: `--label` wants OUTPUT=COLUMN, the one to be "
+            f"scored. Received: {label!r}. Valid names: {sorted(named)}"
+        )
+    if column in rows.columns:
+        there = ~rows[column].map(is_missing).to_numpy(bool)
+        kept = rows[there]
+        kept.attrs.update(rows.attrs)
+        rows = kept
+    if whole:
+        return keras.Model(network.input, network.output[key]), column, rows
+    return OneOutput(network, key), column, rows
+
+
+class OneOutput:
+    """An export of several outputs, as if it had one.
+
+    Args:
+        exported: `mmkeras.export.Exported`.
+        key: name of the output.
+    """
+
+    def __init__(self, exported, key):
+        self._exported, self._key = exported, key
+        self.contracts, self.inputs = exported.contracts, exported.inputs
+
+    def head_of(self, key=None):
+        return self._exported.head_of(self._key)
+
+    def predict_on_batch(self, inputs):
+        return self._exported.predict_on_batch(inputs)[self._key]
 
 
 class Uncut:

@@ -16,6 +16,7 @@ from mmkeras.data.table import match_columns
 from mmkeras.load import load_model
 from mmkeras.model import readers
 from mmkeras.run import apply, files, report_rows, report_sections
+from mmkeras.run.opened import scored
 from mmkeras.run.progress import Progress
 
 PAGE = "report.html"
@@ -102,7 +103,8 @@ def report(
         model: path of a `.keras` file or of an output folder of `mmkeras train`.
         table: path of the table.
         out: folder.
-        label: label column; default: the one it was trained with.
+        label: label column, default: the one it was trained with; of a model with
+            several outputs "OUTPUT=COLUMN", the one that the page is about.
         part: rows whose split column (the recipe's) holds this word; default: all.
         on_bad_row: "raise" or "absent".
         batch_size: Integer.
@@ -121,15 +123,14 @@ def report(
     options, progress = options or Options(), progress or Progress(quiet=True)
     file = apply.find_model(model)
     recipe = apply._recipe(file.parent)
-    label = label or recipe.get("label")
-    if label is None:
-        raise ValueError("`label` is unknown: name the table's label column.")
     network = load_model(file, safe_mode=not trust)
+    rows = apply._rows(table, part, recipe)
+    network, label, rows = scored(network, label or recipe.get("label"), rows)
     job = Job(
         file=file,
         recipe=recipe,
         network=network,
-        frame=apply._rows(table, part, recipe),
+        frame=rows,
         table=table,
         part=part,
         label=label,

@@ -42,12 +42,14 @@ def check_encoder(encoder, tensors=None, rows=4):
 def made_up(contract, rows=4, seed=0):
     """A random batch of a contract's tensors; its last row ends in zeros (padding).
 
+    Ids are below 5, and below the size of the contract's `vocabulary` where it has one.
     Where NaN is a missing part, the first row has some.
     """
     rng = np.random.default_rng(seed)
     shape = (rows, *contract.tensor_shape)
     if "int" in contract.tensor_dtype:
-        tensors = rng.integers(1, 5, size=shape)
+        known = len(getattr(contract, "vocabulary", ())) or 5
+        tensors = rng.integers(1, max(2, min(5, known)), size=shape)
     elif contract.kind == "image":
         tensors = rng.uniform(0, 255, size=shape)
     else:

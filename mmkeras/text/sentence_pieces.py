@@ -22,8 +22,9 @@ class SentencePieceIds(ModalityInput):
     that is too long loses its end, the empty string is zeros (an absent modality).
 
     The ids come from the package sentencepiece, in Python: tables train and predict,
-    but what reads text cannot become a SavedModel. `mmkeras.retrieval.zero_shot` makes
-    a model of pictures alone, which can.
+    and TFLite and ONNX files take the ids, but what reads text cannot become a
+    SavedModel. `mmkeras.retrieval.zero_shot` makes a model of pictures alone, which
+    can.
 
     Args:
         pieces: content of a sentencepiece model file, as bytes or base64.
@@ -95,8 +96,9 @@ class SentencePieceIds(ModalityInput):
     def trackables(self):
         """Refuses to be saved as a graph, in which nothing could read text."""
         raise ValueError(
-            "Text of sentence pieces cannot be exported: it is read in Python. Export "
-            "a model without it, such as `mmkeras.retrieval.zero_shot` makes."
+            "Text of sentence pieces is read in Python, which no SavedModel can do. "
+            "Export by `mmkeras.export.tflite` or `onnx`, whose files take ids, or a "
+            "model without such text, as `mmkeras.retrieval.zero_shot` makes."
         )
 
     def read(self, raw):

@@ -61,6 +61,19 @@ def recompile(model):
     return model
 
 
+def restart(model):
+    """Compiles a model again as `recompile`, but its optimizer begins anew, at step 0.
+
+    For weights that were drawn anew: the old momentum is not theirs.
+    """
+    if model.compiled:
+        optimizer = model.optimizer
+        with _scope(model):
+            optimizer = optimizer and unbuilt(optimizer, model)
+        _compile(model, optimizer)
+    return model
+
+
 def renewed(optimizer, model):
     """A new optimizer for the model's trainable weights, with the old one's state."""
     variables = model.trainable_variables

@@ -93,6 +93,19 @@ def train_from(model, name, first):
     _apply(model, encoder, leaves, [i >= first for i in range(len(leaves))])
 
 
+def train_only(model, layers):
+    """These layers of a model train, its encoders and all others do not.
+
+    Does not compile again.
+    """
+    model.trainable = False  # setting True on True does nothing
+    model.trainable = True
+    for layer in model.layers:
+        layer.trainable = any(layer is x for x in layers)
+    for leaf in leaves_of(model):
+        hold_base(leaf)
+
+
 def refreeze(model):
     """Makes every layer that says it is frozen truly so; call it after a load.
 

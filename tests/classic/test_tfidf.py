@@ -77,11 +77,3 @@ def test_what_is_refused():
         mm.classic.tfidf(SENTENCES, size=4)
     with pytest.raises(ValueError, match="2 texts without one"):
         mm.classic.TfIdf(4).adapt([[0, 0], [0, 0]])
-
-
-@pytest.mark.slow
-def test_exported(tmp_path):
-    """Words, colours and gradients answer from a TFLite file."""
-    from tests.classic import exported
-
-    exported.check(tmp_path, SENTENCES)

@@ -5,10 +5,11 @@ import sys
 import keras
 import numpy as np
 import pytest
+from scipy.special import ndtr
 
 import mmkeras as mm
 from mmkeras.export.onnx import OPSET
-from tests import tiny
+from tests import paired, tiny
 from tests.export import everything, lite
 
 
@@ -66,6 +67,31 @@ def test_an_operation_that_onnx_lacks(tmp_path):
     with pytest.raises(ValueError, match="operations that ONNX has.*RFFT"):
         mm.export.onnx(model, tmp_path / "a.onnx")
     assert not list(tmp_path.iterdir())
+
+
+def test_what_tf2onnx_does_not_know(tmp_path):
+    """Exact GELU, and numbers that `Normalization` keeps: of use in no request."""
+    x = np.random.default_rng(0).normal(0, 3, (50, 4)).astype("float32")
+    scale = keras.layers.Normalization()
+    scale.adapt(2 * x + 1)
+    wide = keras.Input((4,), name="x")
+    model = keras.Model(wide, keras.layers.Activation("gelu")(scale(wide)))
+    mm.export.onnx(model, tmp_path / "a.onnx")
+    z = (x.astype("float64") - (2 * x + 1).mean(0)) / (2 * x).std(0)
+    close(ask(tmp_path / "a.onnx", {"x": x})["outputs"], z * ndtr(z))
+
+
+def test_outputs_that_are_called_as_inputs(tmp_path):
+    model = mm.two_tower(paired.encoders(), 4)
+    mm.export.onnx(model, tmp_path / "a.onnx")
+    rows = paired.rows(3)
+    wanted = model.predict(rows, verbose=0)
+    got = ask(tmp_path / "a.onnx", rows)
+    assert sorted(got) == ["left_output", "right_output"]
+    loaded = mm.export.load(tmp_path / "a.onnx").predict_on_batch(rows)
+    for name, x in wanted.items():
+        close(got[f"{name}_output"], x)
+        close(loaded[name], x)
 
 
 def test_without_tf2onnx(tmp_path, monkeypatch):

@@ -155,17 +155,6 @@ def test_no_memory_is_served(model):
     assert not [x for x in served if "memory" in x.path]
 
 
-@pytest.mark.slow
-def test_no_memory_in_an_export(model, tmp_path):
-    rows = paired.rows(4)
-    lines = {n: [",".join(map(str, x)) for x in rows[n]] for n in paired.WIDTHS}
-    folder = tmp_path / "pairs/1"
-    report = mm.export.saved_model(model, folder, examples=lines)
-    assert report.max_difference < 1e-4
-    found = tf.train.list_variables(str(folder / "variables/variables"))
-    assert found and not [shape for _, shape in found if 20 in shape]
-
-
 def test_without_memory_nothing_is_new():
     layer = mm.losses.InfoNCE()
     layer.build({"a": (None, 3), "b": (None, 3)})

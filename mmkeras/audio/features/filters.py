@@ -5,6 +5,8 @@ from keras import ops
 
 #: Most of the mel matrix is zeros: from this n_fft on it is multiplied in blocks.
 _BLOCKS = {256: 2, 1024: 4}
+#: The same where the matrix is to take little room in a file.
+_SMALL_BLOCKS = {256: 4, 1024: 16}
 
 TRIANGLES = ("hz", "mel")
 #: Kaldi's own window, a Hann window to this power: between Hann and Hamming.
@@ -61,27 +63,41 @@ def mel_filters(
     return weights.astype("float32")
 
 
-def in_blocks(mel, n_fft, whole):
-    """The mel matrix as (first row, end row, block) for groups of its columns."""
-    blocks = max(
-        (count for least, count in _BLOCKS.items() if n_fft >= least), default=1
-    )
-    if whole or blocks == 1:
-        return [(0, len(mel), mel)]
+def in_blocks(mel, n_fft, turns=()):
+    """The mel matrix as lists of (first row, end row, block), a list a group of bands.
+
+    Args:
+        mel: array `(bins, num_mel_bins)`.
+        n_fft: Integer.
+        turns: rows at which the order of the bins turns; a band has a block a piece.
+    """
+    table = _SMALL_BLOCKS if turns else _BLOCKS
+    blocks = max((count for least, count in table.items() if n_fft >= least), default=1)
+    if blocks == 1:
+        return [[(0, len(mel), mel)]]
     groups = np.array_split(np.arange(mel.shape[1]), blocks)
-    return [_tight(mel[:, group]) for group in groups if len(group)]
+    ends = [0, *turns, len(mel)]
+    return [
+        [
+            _tight(mel[:, group], low, high)
+            for low, high in zip(ends[:-1], ends[1:], strict=True)
+        ]
+        for group in groups
+        if len(group)
+    ]
 
 
-def _tight(columns):
-    """Columns of the mel matrix without the zero rows at their ends."""
-    rows = np.flatnonzero(columns.any(axis=1))
-    low, high = (rows[0], rows[-1] + 1) if len(rows) else (0, 1)
+def _tight(columns, low, high):
+    """Columns of the mel matrix between two rows, without the zero rows at the ends."""
+    rows = low + np.flatnonzero(columns[low:high].any(axis=1))
+    low, high = (rows[0], rows[-1] + 1) if len(rows) else (low, low + 1)
     return int(low), int(high), columns[low:high]
 
 
 def apply(blocks, spectrum):
     """Mel spectrum `(n, num_mel_bins)` of power spectra `(n, bins)`."""
-    if len(blocks) == 1:
-        return ops.matmul(spectrum, blocks[0][2])
-    parts = [ops.matmul(spectrum[:, low:high], block) for low, high, block in blocks]
-    return ops.concatenate(parts, axis=-1)
+    bands = []
+    for pieces in blocks:
+        parts = [ops.matmul(spectrum[:, low:high], x) for low, high, x in pieces]
+        bands.append(sum(parts[1:], parts[0]))
+    return bands[0] if len(bands) == 1 else ops.concatenate(bands, axis=-1)

@@ -43,8 +43,39 @@ def _max(number, least):
 
 def blank_beyond(wave, lengths):
     """Zeros after each clip's end, whatever lay there (NaN too)."""
-    places = ops.arange(ops.shape(wave)[1], dtype="int32")
-    return ops.where(places[None] < lengths[:, None], wave, 0.0)
+    samples = ops.shape(wave)[1]
+    row, starts, places = grid(samples)
+    left = lengths[:, None] - starts
+    rows = ops.reshape(wave, (-1, len(starts), row)) if row else wave[:, None]
+    rows = ops.where(places < left[:, :, None], rows, 0.0)
+    return ops.reshape(rows, (-1, samples)) if row else rows[:, 0]
+
+
+def sound_length(wave):
+    """The place of each wave's last sample that is not 0, plus 1: `(batch,)`, int32."""
+    row, starts, places = grid(ops.shape(wave)[1])
+    rows = ops.reshape(wave, (-1, len(starts), row)) if row else wave[:, None]
+    ends = ops.max(ops.where(rows != 0, places, -1), axis=2) + 1
+    return ops.max(ops.where(ends > 0, ends + starts, 0), axis=1)
+
+
+def grid(samples):
+    """The places in a wave as the starts of rows and the places in a row.
+
+    An exported file holds such numbers: together they are few.
+
+    Args:
+        samples: Integer, or integer tensor, for which there is one row.
+
+    Returns:
+        Length of a row (None with a tensor), and int32 `(rows,)` and `(length,)`.
+    """
+    if not isinstance(samples, Integral) or samples < 1:
+        return None, np.zeros(1, "int32"), ops.arange(samples, dtype="int32")
+    count = max(i for i in range(1, math.isqrt(samples) + 1) if samples % i == 0)
+    row = samples // count
+    starts = np.arange(0, samples, row, dtype="int32")
+    return row, starts, np.arange(row, dtype="int32")
 
 
 def at_least(wave, samples):

@@ -193,9 +193,7 @@ class LogMel(keras.layers.Layer):
         )
         order = self._spectrum.order
         mel = np.where(order[:, None] >= 0, mel[order], 0).astype("float32")
-        # the blocks are of bins in their order
-        whole = self.dft == "matmul"
-        self._filters = filters.in_blocks(mel, self.n_fft, whole)
+        self._filters = filters.in_blocks(mel, self.n_fft, self._spectrum.turns)
 
     def call(self, wave, lengths=None):
         if len(wave.shape) != 2:
