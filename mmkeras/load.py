@@ -23,8 +23,10 @@ def load_model(path, safe_mode=True):
             run code of their own (Lambda, SavedModel).
     """
     with warnings.catch_warnings():
-        # a model saved before its first step has an optimizer with nothing to load
-        unused = "Skipping variable loading for optimizer .* saved optimizer has 2 var"
-        warnings.filterwarnings("ignore", unused)
+        # a model saved before its first step has an optimizer with nothing to load:
+        # a step and a rate unless by a schedule, and of a loss scale two more
+        for unused in (".* saved optimizer has [12] var", "'loss_scale.* has [34] var"):
+            skipped = f"Skipping variable loading for optimizer {unused}"
+            warnings.filterwarnings("ignore", skipped)
         model = keras.models.load_model(path, safe_mode=safe_mode)
     return refreeze(model)

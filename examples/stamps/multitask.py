@@ -16,7 +16,7 @@ all losses count alike. Ways:
 Expected on test, in %, mean of 3 seeds (R2: 0 is who says the mean, below is worse):
 
                                 accuracy    words R2    share R2
-    equal                         83.2        49.8       -36.5
+    equal                         83.0        49.7       -32.3
     equal, units x 100            15.0       -78.2        -0.6     the majority is 15.0
     uncertainty, units x 100      15.0       -79.3        -0.9
     standardised, units x 100     83.7        45.4        61.0

@@ -6,13 +6,13 @@ Two towers on frozen features learn, by InfoNCE, from the pictures and captions 
 471 training rows of task A; no label is used. Then the 153 test pictures, whose groups
 are of no training row (five things are in both, drawn otherwise), are searched by
 phrases for their classes ("a fish"), and classified by prompts with the same phrases
-("a picture of a fish."). In %, four seeds on one CPU:
+("a picture of a fish."). In %, means of 3 seeds:
 
-    word -> picture P@5      49.7   the five pictures found are of the phrase's class;
-                                    chance 7.4, the same towers untrained 6.1
-    caption -> picture R@5   44.0   the caption's own picture among five; chance 3.3
-    zero-shot accuracy       55.1   14 classes, pictures alone, no label; majority 15.0,
-                                    untrained 5.9
+    word -> picture P@5      49.8   the five pictures found are of the phrase's class;
+                                    chance 7.4, the same towers untrained 6.0
+    caption -> picture R@5   43.6   the caption's own picture among five; chance 3.3
+    zero-shot accuracy       54.7   14 classes, pictures alone, no label; majority 15.0,
+                                    untrained 5.7
 
 With all labels a logistic regression on the same picture features gives 67.3, and
 picture and caption together about 83 (README): labels are worth 12 points here.
@@ -21,8 +21,8 @@ not look like one thing.
 
 By sound, towers on pictures and French speech (MFCC statistics):
 
-    speech -> picture R@10   17.3   chance 6.5; by the clip's duration alone 13.0
-    speech -> picture P@5    18.2   chance 8.6; by the clip's duration alone 13.6
+    speech -> picture R@10   17.1   chance 6.5; by the clip's duration alone 12.4
+    speech -> picture P@5    18.1   chance 8.6; by the clip's duration alone 13.3
 
 So more than half of what speech finds is how long it takes to say; what is left, 4
 points at a standard error of 3, may be the recording (clips of one kind were made in

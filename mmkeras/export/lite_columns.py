@@ -97,8 +97,9 @@ class Columns:
 
 
 def _fits(tokens):
-    batch, length, _ = tokens.shape
-    return batch == 1 and length <= _MOST and length % _STEP == 0
+    batch, length = tokens.shape[:2]
+    short = length <= _MOST and length % _STEP == 0
+    return len(tokens.shape) == 3 and batch == 1 and short
 
 
 def _heads(columns, layer):

@@ -92,7 +92,8 @@ def scored(network, label, rows):
     """
     whole = isinstance(network, keras.Model)
     named = endpoints.heads(network) if whole else network.heads()
-    if len(named) > 1 and set(named) <= set(readers(network)):
+    unnamed = not any(named.values())  # tasks may be called as modalities are
+    if len(named) > 1 and unnamed and set(named) <= set(readers(network)):
         raise ValueError(
             f"MODEL gives a vector for each modality, {sorted(named)}, which no label "
             f"scores. Score towers by who finds whom: `mmkeras.analysis.retrieval("
@@ -113,6 +114,8 @@ def scored(network, label, rows):
         )
     if column in rows.columns:
         there = ~rows[column].map(is_missing).to_numpy(bool)
+        if not there.any():
+            raise ValueError(f"Column '{column}' has no label in any row.")
         kept = rows[there]
         kept.attrs.update(rows.attrs)
         rows = kept

@@ -51,13 +51,10 @@ def recompile(model):
     """
     if not model.compiled:
         return model
-    trained = model.train_function is not None
     optimizer = model.optimizer
     if optimizer is not None and optimizer.built and not _fits(optimizer, model):
         optimizer = renewed(optimizer, model)
     _compile(model, optimizer)
-    if trained:
-        model.make_train_function()  # fit may be running: it asks for it only once
     return model
 
 
@@ -67,9 +64,11 @@ def restart(model):
     For weights that were drawn anew: the old momentum is not theirs.
     """
     if model.compiled:
-        optimizer = model.optimizer
+        old = model.optimizer
         with _scope(model):
-            optimizer = optimizer and unbuilt(optimizer, model)
+            optimizer = old and unbuilt(old, model)
+            if old and old.built:  # the next step of a running fit comes too late
+                optimizer.build(model.trainable_variables)
         _compile(model, optimizer)
     return model
 
@@ -122,6 +121,7 @@ def _fits(optimizer, model):
 
 
 def _compile(model, optimizer):
+    trained = model.train_function is not None
     arguments = dict(model._compile_config.config)
     arguments["optimizer"] = optimizer
     # built with the first batch, which a compile within fit does not see again
@@ -134,6 +134,8 @@ def _compile(model, optimizer):
         model.compile(**arguments, auto_scale_loss=False)
     for name, value in built.items():
         setattr(model, name, value)
+    if trained:
+        model.make_train_function()  # fit may be running: it asks for it only once
 
 
 def _scope(model):

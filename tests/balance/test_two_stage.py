@@ -146,6 +146,30 @@ def test_weights_go_on_with_their_momentum_where_not_fresh():
     assert [w.path for w in model.trainable_weights] == ["head/kernel"]
 
 
+class SecondStage(keras.callbacks.Callback):
+    """Begins the second stage after the first epoch."""
+
+    def on_epoch_end(self, epoch, logs=None):
+        if epoch == 0:
+            balance.second_stage(self.model)
+            self.before = tiny.values(self.model)
+
+
+def test_a_second_stage_begins_within_fit_at_step_0_of_a_schedule(tmp_path):
+    model, begins = tiny.model(), SecondStage()
+    rate = keras.optimizers.schedules.CosineDecay(0.1, 10)
+    model.compile(keras.optimizers.AdamW(rate), HEADS["kind"].loss, run_eagerly=True)
+    # three steps an epoch
+    model.fit(*tiny.rows(), 16, 2, verbose=0, callbacks=[begins])
+    assert changed(begins.before, model) == part(model, model.get_layer("head"))
+    assert int(model.optimizer.iterations) == 3
+    balance.second_stage(model)
+    model.save(tmp_path / "model.keras")  # before its first step: nothing is missing
+    again = mm.load_model(tmp_path / "model.keras")
+    assert int(again.optimizer.iterations) == 0
+    assert len(again.optimizer.variables) == len(model.optimizer.variables) == 5
+
+
 def test_one_of_several_heads():
     model = several()
     before = tiny.values(model)

@@ -4,6 +4,8 @@ import numpy as np
 import pytest
 
 import mmkeras as mm
+from mmkeras.export.lite_columns import Columns
+from mmkeras.text.layers import TokenDense
 from tests.export import lite
 
 CONFIG = {
@@ -30,3 +32,9 @@ def test_answers_as_the_model_does(length, products, tmp_path):
     wanted = encoder.predict(ids, verbose=0)
     got = lite.ask(path, {encoder.inputs[0].name: ids})["outputs"]
     np.testing.assert_allclose(got, wanted, rtol=0, atol=1e-5 * np.abs(wanted).max())
+
+
+def test_tokens_of_tokens_stay_as_they_are():
+    x = np.random.default_rng(0).normal(size=(1, 32, 3, 4)).astype("float32")
+    layer = TokenDense(5)
+    np.testing.assert_array_equal(Columns()(layer)(x), layer(x))

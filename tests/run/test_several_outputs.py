@@ -9,6 +9,7 @@ import mmkeras as mm
 from mmkeras import cli
 from mmkeras.export.exported import decoded
 from mmkeras.run import apply
+from mmkeras.run.opened import scored
 from tests import paired, tiny
 
 
@@ -64,6 +65,23 @@ def test_one_task_is_scored_on_the_rows_that_have_its_label(shop):
     assert again.rows == 11 and again.metrics == report.metrics
     for subset, scores in report.table.items():
         assert again.table[subset] == pytest.approx(scores, rel=1e-5)
+
+
+def test_tasks_may_be_called_as_modalities_are(tmp_path):
+    tasks = {"left": mm.heads.classification(3), "right": mm.heads.regression()}
+    encoders = {"left": tiny.encoder(6, 5), "right": tiny.encoder(4, 7)}
+    model = mm.multimodal(encoders, mm.fusion.Concat(), mm.heads.several(tasks).layer)
+    inputs, labels = tiny.rows(12)
+    rows = pandas.DataFrame({"a=b": labels})
+    whole, column, same = scored(model, "left=a=b", rows)
+    assert column == "a=b" and same.equals(rows)
+    np.testing.assert_allclose(whole(inputs), model(inputs)["left"])
+
+
+def test_a_label_that_no_row_has(shop):
+    model, _, _ = shop
+    with pytest.raises(ValueError, match="Column 'sort' has no label in any row"):
+        scored(model, "kind=sort", pandas.DataFrame({"sort": [None, np.nan]}))
 
 
 @pytest.mark.slow
