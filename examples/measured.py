@@ -98,7 +98,11 @@ def name(path):
 
 
 def summary(runs, expected):
-    """A dict for each number: its mean, range, expected range, control and verdict."""
+    """A dict for each number: its mean, range, expected range, control and verdict.
+
+    `gain` is what it is above its control, `gain_error` the standard error of that over
+    the seeds, each seed with its own control; None of one seed.
+    """
     means = {key: float(np.mean([x[key] for x in runs])) for key in runs[0]}
     rows = []
     for key, mean in means.items():
@@ -107,7 +111,11 @@ def summary(runs, expected):
         row = {"name": key, "mean": mean, "least": min(values), "most": max(values)}
         row |= dataclasses.asdict(wanted)
         control = means[wanted.control] if wanted.control else None
-        rows.append({**row, "control_mean": control, "verdict": _verdict(row, control)})
+        row |= {"control_mean": control, "verdict": _verdict(row, control)}
+        if wanted.control:
+            gains = np.array(values) - [x[wanted.control] for x in runs]
+            row |= {"gain": float(np.mean(gains)), "gain_error": _error(gains)}
+        rows.append(row)
     return rows
 
 
@@ -116,8 +124,21 @@ def line(row):
     text = f"{row['name']}: {row['mean']:.1f} ({row['least']:.1f}-{row['most']:.1f}), "
     text += f"expected {row['low']:g} to {row['high']:g}"
     if row["control"]:
-        text += f"; {row['control']} {row['control_mean']:.1f}"
+        text += f"; {beside(row)}"
     return f"{text}: {row['verdict']}"
+
+
+def beside(row):
+    """A number's control as text, and what it gains over it."""
+    text = f"{row['control']} {row['control_mean']:.1f}, gain {row['gain']:+.1f}"
+    error = row["gain_error"]
+    return text if error is None else f"{text} (standard error {error:.1f})"
+
+
+def _error(gains):
+    """Standard error of the mean, None of one number."""
+    several = len(gains) > 1
+    return float(np.std(gains, ddof=1) / np.sqrt(len(gains))) if several else None
 
 
 def _verdict(row, control):

@@ -90,9 +90,7 @@ def table(out, names):
         found = record(out, name)
         for row in found["rows"] if found else ():
             shown = f"{row['mean']:.1f} ({row['least']:.1f}-{row['most']:.1f})"
-            control = row["control"] or ""
-            if control:
-                control += f": {row['control_mean']:.1f}"
+            control = measured.beside(row) if row["control"] else ""
             cells = [name, row["name"], shown, f"{row['low']:g}-{row['high']:g}"]
             cells += [control, row["verdict"], f"{found['minutes']:.1f}"]
             lines.append(f"| {' | '.join(cells)} |")

@@ -4,33 +4,33 @@
 
 Frozen features of task A (few_labels.py): 547 train rows and 168 stamps without class;
 "few" is 20 % of the labels. The teacher learns from the labelled rows; a taught student
-from them and, through the teacher, from all rows (temperature 2, 30 % of the loss the
-labels', 70 % the teacher's logits: set before anything was measured, not tuned). All
-students of a kind are the same network with the same number of steps, and keep their
-best moment on val. Each seed is a split of its own.
+from them and, through the teacher, from all rows (temperature 1, 30 % of the loss the
+labels', 70 % the teacher's logits). All are linear classifiers on the features with the
+same number of steps, and keep their best moment on val, where rate and temperature were
+chosen, too, on six of the splits. Each seed is a split of its own.
 
 "taught by itself": the teacher sees the student's modality alone, so that the caption's
 share of what is gained can be told. "tower": a two_tower learns from all rows without
 labels, its picture tower begins the classifier; its control is the same network, new.
 Speech of unseen nouns carries no class here: it makes no fair student.
 
-Test accuracy in %, mean of 5 seeds (range), on about 114 rows each; 5 minutes of CPU:
+Test accuracy in %, mean of 20 seeds (range), on about 114 rows each; 7 minutes of CPU:
 
     |                          | all labels       | few labels       |
     |--------------------------|------------------|------------------|
-    | teacher                  | 79.5 (73.7-82.5) | 65.1 (57.9-70.2) |
-    | picture                  | 64.0 (62.3-68.4) | 54.9 (49.1-57.9) |
-    | picture taught by itself |                  | 56.0 (50.9-58.8) |
-    | picture taught           | 63.9 (60.5-67.5) | 56.0 (49.1-65.8) |
-    | caption                  |                  | 59.8 (53.5-70.2) |
-    | caption taught           |                  | 61.2 (52.6-68.4) |
-    | picture new tower        |                  | 53.2 (49.1-59.6) |
-    | picture tower            |                  | 54.4 (50.9-58.8) |
+    | teacher                  | 81.1 (75.4-86.8) | 68.6 (59.6-79.8) |
+    | picture                  | 65.4 (60.5-71.9) | 56.5 (47.4-64.0) |
+    | picture taught by itself |                  | 57.7 (49.1-64.9) |
+    | picture taught           | 65.5 (61.4-70.2) | 60.1 (42.1-67.5) |
+    | caption                  |                  | 60.6 (48.2-71.1) |
+    | caption taught           |                  | 62.8 (54.4-71.9) |
+    | picture new tower        |                  | 55.4 (49.1-63.2) |
+    | picture tower            |                  | 55.7 (47.4-64.0) |
 
-With all labels the teacher teaches nothing. With few, students gain 1 to 1.5 points, a
-fifth of what separates seeds, and a teacher of pictures alone gives as much: what helps
-here is at most the unlabelled rows, not the captions. The towers gain as little. None
-of these gains is shown to be more than chance, so no range below claims one.
+With few labels a student of pictures gains 3.6, of which 2.5 (standard error 0.6, seed
+by seed) come from the captions that its teacher saw, and 1.1 (0.5) from rows without a
+label; a student of captions gains 2.2 (0.7). With all labels the teacher teaches
+nothing, and a tower trained on pairs is no better a beginning than a new one.
 """
 
 import sys
@@ -49,17 +49,21 @@ SHARES = {"all labels": 1.0, "few labels": 0.2}
 
 # ranges: two standard errors of the mean over the seeds, from their range
 EXPECTED = {
-    "teacher, all labels": Expected(76, 83, control="picture, all labels"),
-    "picture, all labels": Expected(61, 67),
-    "picture taught, all labels": Expected(61, 67),
-    "teacher, few labels": Expected(60, 70, control="picture, few labels"),
-    "picture, few labels": Expected(51, 59),
-    "picture taught, few labels": Expected(50, 62),
-    "picture taught by itself, few labels": Expected(53, 59),
-    "caption, few labels": Expected(53, 66),
-    "caption taught, few labels": Expected(55, 67),
-    "picture new tower, few labels": Expected(49, 57),
-    "picture tower, few labels": Expected(51, 58),
+    "teacher, all labels": Expected(79, 83, control="picture, all labels"),
+    "picture, all labels": Expected(63.5, 67.5),
+    "picture taught, all labels": Expected(63.5, 67.5),
+    "teacher, few labels": Expected(66, 71, control="picture, few labels"),
+    "picture, few labels": Expected(54.5, 58.5),
+    "picture taught, few labels": Expected(
+        57.5, 62.5, control="picture taught by itself, few labels"
+    ),
+    "picture taught by itself, few labels": Expected(
+        55.5, 60, control="picture, few labels"
+    ),
+    "caption, few labels": Expected(57.5, 63.5),
+    "caption taught, few labels": Expected(60, 65.5, control="caption, few labels"),
+    "picture new tower, few labels": Expected(53.5, 57.5),
+    "picture tower, few labels": Expected(53, 58.5),
 }
 
 

@@ -40,8 +40,16 @@ def test_means_are_over_the_runs():
     assert (row["mean"], row["least"], row["most"]) == (70.0, 60.0, 80.0)
     assert row["control_mean"] == 20.0
     assert measured.line(row) == (
-        "ours: 70.0 (60.0-80.0), expected 50 to 70; prior 20.0: as expected"
+        "ours: 70.0 (60.0-80.0), expected 50 to 70; prior 20.0, gain +50.0 "
+        "(standard error 10.0): as expected"
     )
+
+
+def test_each_seed_has_its_own_control():
+    runs = [GOOD, {**GOOD, "ours": GOOD["ours"] + 7, "prior": GOOD["prior"] + 7}]
+    row = measured.summary(runs, EXPECTED)[0]
+    assert (row["gain"], row["gain_error"]) == (GOOD["ours"] - GOOD["prior"], 0.0)
+    assert measured.summary(runs[:1], EXPECTED)[0]["gain_error"] is None
 
 
 def test_a_number_that_is_not_expected_is_named():
@@ -86,7 +94,8 @@ def test_what_has_run_is_not_run_again(tmp_path, monkeypatch, capsys):
     assert recipes.main(["--out", str(tmp_path)]) == 1
     assert calls == ["a.good", "b.broken", "b.broken"]
     printed = capsys.readouterr().out
-    row = "| a.good | ours | 60.0 (60.0-60.0) | 50-70 | prior: 20.0 | as expected | 0.5"
+    row = "| a.good | ours | 60.0 (60.0-60.0) | 50-70 | prior 20.0, gain +40.0 "
+    row += "| as expected | 0.5"
     assert row in printed and "b.broken: stopped with an error" in printed
     assert recipes.main(["--out", str(tmp_path), "a.good", "--again"]) == 0
     assert calls[3:] == ["a.good"]
