@@ -18,18 +18,16 @@ Expected, accuracy in % of the 153 (150) test rows and of all 310 (297); same cl
 often the file names the class that the model does:
 
     model      form     test  test + val  same class     MB  size in %
-    all three  float32  82.4        81.3       100.0  111.6      100.0
-               float16  82.4        81.3       100.0   56.8       50.9
-               dynamic  83.0        81.0        96.1   29.9       26.8
-               int8     82.4        80.6        95.2   30.1       27.0
-    no text    float32  87.3        87.5       100.0   19.1      100.0
-               float16  87.3        87.2        99.7   10.3       54.0
-               dynamic  86.0        86.5        96.0    6.2       32.3
-               int8     84.7        85.9        95.3    6.4       33.8
+    all three  float32  82.4        81.3       100.0  110.4      100.0
+               float16  82.4        81.3       100.0   55.6       50.4
+               dynamic  83.0        81.0        96.1   28.4       25.7
+               int8     83.0        81.3        95.8   28.5       25.8
+    no text    float32  87.3        87.5       100.0   17.9      100.0
+               float16  87.3        87.2        99.7    9.1       50.9
+               dynamic  86.0        86.5        96.0    4.8       27.0
+               int8     86.0        86.9        96.3    4.9       27.5
 
-One row is 0.3 points of all, so that 1 point is 3 rows. These were seen with ranges
-from 100 rows and a front end of 1.3 MB, which now takes 0.1: 4.8 of 17.9 MB are 27.0 %
-(dynamic, no text). About 5 CPU minutes.
+One row is 0.3 points of all, so that 1 point is 3 rows. About 5 CPU minutes.
 """
 
 import argparse
