@@ -202,8 +202,7 @@ class Index:
         # one entry: safetensors writes several in an order of their own each time
         about = {_FORMAT: json.dumps(about)}
         with aside(path) as temporary:
-            vectors = np.ascontiguousarray(self.vectors)
-            save_file({"vectors": vectors, "rows": rows}, temporary, about)
+            save_file({"vectors": self.vectors, "rows": rows}, temporary, about)
             to_disk(temporary)
 
     @classmethod

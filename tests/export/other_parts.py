@@ -1,8 +1,5 @@
 """A tiny model of every part that is no supervised fusion, and raw rows for it."""
 
-import io
-import string
-
 import keras
 import numpy as np
 
@@ -127,7 +124,9 @@ def clip():
     """keras_hub's network with random weights, as `mmkeras.retrieval` gives it."""
     from keras_hub import models
 
-    tokenizer = _letters(models.CLIPTokenizer)
+    from tests import joint_tokenizers
+
+    tokenizer = joint_tokenizers.clip()
     seen = models.CLIPVisionEncoder(**SEEN)
     said = models.CLIPTextEncoder(tokenizer.vocabulary_size(), **SAID)
     backbone = models.CLIPBackbone(seen, said, projection_dim=6)
@@ -141,39 +140,12 @@ def siglip():
     """As `clip`."""
     from keras_hub import models
 
-    tokenizer = models.SigLIPTokenizer(_pieces())
+    from tests import joint_tokenizers
+
+    tokenizer = joint_tokenizers.siglip([x for x in SENTENCES if x])
     seen = models.SigLIPVisionEncoder(**SEEN)
     said = models.SigLIPTextEncoder(tokenizer.vocabulary_size(), **SAID)
     return mm.retrieval.siglip(models.SigLIPBackbone(seen, said), tokenizer)
-
-
-def _letters(kind):
-    from tokenizers.pre_tokenizers import ByteLevel
-
-    from mmkeras.text.byte_pairs import END, START
-
-    letters = ByteLevel.alphabet()
-    known = [*letters, *(x + "</w>" for x in letters), "re", "red</w>", START, END]
-    return kind({x: i for i, x in enumerate(known)}, ["r e", "re d</w>"])
-
-
-def _pieces():
-    import sentencepiece
-
-    content = io.BytesIO()
-    said = [f"{x} {y}" for x in SENTENCES if x for y in string.ascii_lowercase]
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=iter(said),
-        model_writer=content,
-        vocab_size=50,
-        hard_vocab_limit=False,
-        pad_id=0,
-        eos_id=1,
-        unk_id=2,
-        bos_id=-1,
-        minloglevel=2,
-    )
-    return content.getvalue()
 
 
 def student():

@@ -1,20 +1,15 @@
 """CLIP's and SigLIP's encoders against keras_hub's own, with random weights."""
 
-import io
-import string
-
 import keras
 import keras_hub
 import numpy as np
 import pandas
 import pytest
-import sentencepiece
-from tokenizers.pre_tokenizers import ByteLevel
 
 import mmkeras as mm
 from mmkeras import retrieval
 from mmkeras.text import SentencePieceIds
-from mmkeras.text.byte_pairs import END, START
+from tests import joint_tokenizers
 
 TEXTS = ["A red cup.", "two blue hats, and a dog!", "dog"]
 SIZES = {"hidden_dim": 8, "num_layers": 2, "num_heads": 2, "intermediate_dim": 12}
@@ -40,35 +35,21 @@ def varied(backbone):
 
 @pytest.fixture(scope="module")
 def clip():
-    letters = ByteLevel.alphabet()
-    words = [*letters, *(x + "</w>" for x in letters), "re", "red</w>", START, END]
-    tokenizer = keras_hub.models.CLIPTokenizer(
-        {x: i for i, x in enumerate(words)}, ["r e", "re d</w>"]
-    )
+    tokenizer = joint_tokenizers.clip()
     models = keras_hub.models
     seen = models.CLIPVisionEncoder(patch_size=4, image_shape=(8, 8, 3), **SIZES)
     said = models.CLIPTextEncoder(
-        vocabulary_size=len(words), embedding_dim=8, max_sequence_length=30, **SIZES
+        vocabulary_size=tokenizer.vocabulary_size(),
+        embedding_dim=8,
+        max_sequence_length=30,
+        **SIZES,
     )
     return varied(models.CLIPBackbone(seen, said, projection_dim=6)), tokenizer
 
 
 @pytest.fixture(scope="module")
 def siglip():
-    content = io.BytesIO()
-    sentences = iter([f"{x} {y}" for x in TEXTS for y in string.ascii_lowercase])
-    sentencepiece.SentencePieceTrainer.train(
-        sentence_iterator=sentences,
-        model_writer=content,
-        vocab_size=50,
-        hard_vocab_limit=False,
-        pad_id=0,
-        eos_id=1,
-        unk_id=2,
-        bos_id=-1,
-        minloglevel=2,
-    )
-    tokenizer = keras_hub.models.SigLIPTokenizer(content.getvalue())
+    tokenizer = joint_tokenizers.siglip(TEXTS)
     models = keras_hub.models
     seen = models.SigLIPVisionEncoder(patch_size=4, image_shape=(8, 8, 3), **SIZES)
     said = models.SigLIPTextEncoder(

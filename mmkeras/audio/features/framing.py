@@ -43,39 +43,40 @@ def _max(number, least):
 
 def blank_beyond(wave, lengths):
     """Zeros after each clip's end, whatever lay there (NaN too)."""
-    samples = ops.shape(wave)[1]
-    row, starts, places = grid(samples)
+    rows, starts, places = _in_rows(wave)
     left = lengths[:, None] - starts
-    rows = ops.reshape(wave, (-1, len(starts), row)) if row else wave[:, None]
     rows = ops.where(places < left[:, :, None], rows, 0.0)
-    return ops.reshape(rows, (-1, samples)) if row else rows[:, 0]
+    if len(starts) == 1:
+        return rows[:, 0]
+    return ops.reshape(rows, (-1, len(starts) * len(places)))
 
 
 def sound_length(wave):
     """The place of each wave's last sample that is not 0, plus 1: `(batch,)`, int32."""
-    row, starts, places = grid(ops.shape(wave)[1])
-    rows = ops.reshape(wave, (-1, len(starts), row)) if row else wave[:, None]
+    rows, starts, places = _in_rows(wave)
     ends = ops.max(ops.where(rows != 0, places, -1), axis=2) + 1
     return ops.max(ops.where(ends > 0, ends + starts, 0), axis=1)
 
 
-def grid(samples):
-    """The places in a wave as the starts of rows and the places in a row.
-
-    An exported file holds such numbers: together they are few.
+def _in_rows(wave):
+    """Waves cut into rows, so that places in them are few numbers in a file.
 
     Args:
-        samples: Integer, or integer tensor, for which there is one row.
+        wave: tensor `(batch, samples)`; of unknown samples it is one row.
 
     Returns:
-        Length of a row (None with a tensor), and int32 `(rows,)` and `(length,)`.
+        `(batch, rows, length)`, where the rows start `(rows,)` and the places in a row
+        `(length,)`, both int32.
     """
+    samples = ops.shape(wave)[1]
     if not isinstance(samples, Integral) or samples < 1:
-        return None, np.zeros(1, "int32"), ops.arange(samples, dtype="int32")
+        places = ops.arange(samples, dtype="int32")
+        return wave[:, None], np.zeros(1, "int32"), places
     count = max(i for i in range(1, math.isqrt(samples) + 1) if samples % i == 0)
-    row = samples // count
-    starts = np.arange(0, samples, row, dtype="int32")
-    return row, starts, np.arange(row, dtype="int32")
+    length = samples // count
+    starts = np.arange(0, samples, length, dtype="int32")
+    rows = ops.reshape(wave, (-1, count, length))
+    return rows, starts, np.arange(length, dtype="int32")
 
 
 def at_least(wave, samples):
