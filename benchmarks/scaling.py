@@ -63,7 +63,7 @@ def main():
         "share": (0.35, "share of the peak that is reached"),
         "inside": (360e9, "bytes a second of an all-reduce within a host"),
         "outside": (25e9, "bytes a second of each host's network (25e9: 200 Gb/s)"),
-        "rows": (62.0, "rows a second that one core decodes"),
+        "rows": (186.0, "rows a second that one core decodes"),
     }
     for name, (value, text) in numbers.items():
         parser.add_argument(f"--{name}", type=float, default=value, help=text)

@@ -8,6 +8,7 @@ import itertools
 import numpy as np
 
 from mmkeras.data import mixing_parts
+from mmkeras.data.ahead import ahead
 from mmkeras.data.labels import head_of
 from mmkeras.model import readers
 
@@ -127,7 +128,7 @@ def mix(
     epochs = tf.data.Dataset.from_tensors(0).flat_map(one_pass)
     rows = tf.data.Dataset.zip((epochs, dataset.enumerate())).map(mixed, -1)
     rows = rows.apply(tf.data.experimental.assert_cardinality(dataset.cardinality()))
-    return rows.prefetch(-1)
+    return ahead(rows)
 
 
 def _partners(seed, rows, workers):

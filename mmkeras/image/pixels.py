@@ -11,6 +11,8 @@ from mmkeras.modality import ModalityInput
 GREY = 128.0
 
 _METHODS = ("bilinear", "bicubic", "lanczos3", "lanczos5", "area", "nearest")
+#: Kernels without negative weights; the others overshoot at edges and are clipped.
+_WITHIN = ("bilinear", "area", "nearest")
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -100,14 +102,18 @@ class Pixels(ModalityInput):
 
         rgba = formats.decode(raw, self.max_pixels)
         # most pictures are opaque: no arithmetic on their millions of numbers
-        picture = tf.cond(
+        return tf.cond(
             tf.reduce_all(rgba[..., 3] == 255),
-            lambda: tf.cast(rgba[..., :3], tf.float32),
-            lambda: _on_grey(tf.cast(rgba, tf.float32)),
+            lambda: self._sized(rgba[..., :3]),
+            lambda: self._sized(_on_grey(tf.cast(rgba, tf.float32))),
         )
+
+    def _sized(self, picture):
+        import tensorflow as tf
+
         return tf.cond(
             tf.reduce_all(tf.shape(picture)[:2] == self.size),
-            lambda: picture,
+            lambda: tf.cast(picture, tf.float32),
             lambda: self._resized(picture),
         )
 
@@ -117,7 +123,9 @@ class Pixels(ModalityInput):
         picture = tf.image.resize(
             picture, self.size, method=self.method, antialias=self.antialias
         )
-        # bicubic and Lanczos kernels overshoot
+        picture = tf.cast(picture, tf.float32)
+        if self.method in _WITHIN:
+            return picture
         return tf.clip_by_value(picture, 0.0, 255.0)
 
     def refusal(self, raw):

@@ -3,6 +3,7 @@
 import math
 
 from mmkeras import data, transfer
+from mmkeras.data.ahead import ahead
 from mmkeras.data.dataset import row_numbers
 from mmkeras.model import encoders, readers
 from mmkeras.run import files
@@ -137,4 +138,4 @@ def shuffled(arrays, batch_size, seed, resume=None):
         rows = tf.maximum(rows, 0)  # -1 is not to be read
         return tf.nest.map_structure(lambda x: tf.gather(x, rows), arrays)
 
-    return numbers.batch(batch_size).map(gather, -1).prefetch(-1)
+    return ahead(numbers.batch(batch_size).map(gather, -1))

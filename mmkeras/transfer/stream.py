@@ -5,6 +5,7 @@ import weakref
 import keras
 import numpy as np
 
+from mmkeras.data.ahead import ahead
 from mmkeras.data.dataset import row_numbers
 from mmkeras.data.row_reader import Gate
 
@@ -84,7 +85,7 @@ class Features:
             dataset = tf.data.Dataset.zip(dataset, rest).map(_join)
         elif len(self._columns) == 1:
             dataset = dataset.map(_alone)
-        return dataset.prefetch(-1)
+        return ahead(dataset)
 
 
 class _Take:

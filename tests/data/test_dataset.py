@@ -241,3 +241,14 @@ def test_bad_arguments(frame, contracts):
     twice = pandas.concat([frame, frame[["photo"]]], axis=1)
     with pytest.raises(ValueError, match="2 columns called 'photo'"):
         mm.data.from_table(twice, contracts)
+
+
+@pytest.mark.parametrize("batch_size", [None, 4])
+def test_no_thread_that_tunes_lengthens_a_pass(folder, contracts, batch_size):
+    """TensorFlow joins its autotuning thread at the end of a pass, asleep or not."""
+    rows = mm.data.from_table(folder / "table.csv", contracts, batch_size=batch_size)
+    assert rows.options().autotune.enabled is False
+    # what the caller appends is still done side by side
+    mapped = rows.map(lambda x: x["clip"], num_parallel_calls=tf.data.AUTOTUNE)
+    assert mapped.options().autotune.enabled is False
+    assert len(list(mapped)) == len(rows)

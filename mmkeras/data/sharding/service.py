@@ -2,6 +2,7 @@
 
 import os
 
+from mmkeras.data.ahead import ahead
 from mmkeras.data.dataset import strings_reader
 from mmkeras.data.sharding.source import ROW
 
@@ -57,7 +58,7 @@ def elements(service, paths, rows, found, contracts, columns, extras, **order):
     )
     dataset = dataset.unbatch()
     dataset = dataset.apply(tf.data.experimental.assert_cardinality(len(rows)))
-    return dataset.batch(size, drop_remainder=last).map(join, -1).prefetch(-1)
+    return ahead(dataset.batch(size, drop_remainder=last).map(join, -1))
 
 
 def _records(paths, order):
