@@ -163,7 +163,8 @@ class Resume(keras.callbacks.Callback):
 
     def _restore(self, about, arrays):
         model = self.model
-        model.optimizer.build(model.trainable_variables)
+        if not model.optimizer.built:  # loss scaling would make its variables twice
+            model.optimizer.build(model.trainable_variables)
         self._file.assign(model, arrays)
         if len(about["memory"]) != len(self.remember):
             raise ValueError(

@@ -1,6 +1,7 @@
 """One stage of a training: how it is compiled, who looks on, what it gives."""
 
 import keras
+import numpy as np
 
 from mmkeras.resume import Resume
 from mmkeras.run import logs
@@ -64,6 +65,22 @@ def fit(model, train, val, epochs, callbacks, progress):
     """Fits; gives the history as lists of floats."""
     kwargs = {"validation_data": val, "epochs": epochs, "verbose": 0}
     kwargs["shuffle"] = False  # the datasets shuffle themselves
+    _make_variables(model, train)
     with progress.epochs(epochs) as callback:
         history = model.fit(train, callbacks=[*callbacks, callback], **kwargs)
     return {key: list(map(float, x)) for key, x in history.history.items()}
+
+
+def _make_variables(model, rows):
+    """Makes the variables of optimizer, loss and metrics before the first step.
+
+    Keras makes them while it traces that step, and then has to trace it again, which
+    for large encoders takes longer than an epoch of a few rows.
+    """
+    if model.distribute_strategy.num_replicas_in_sync == 1:
+        zeros = keras.tree.map_structure(_zeros, rows.element_spec)
+        model._symbolic_build(data_batch=zeros)
+
+
+def _zeros(spec):
+    return np.zeros((2, *spec.shape[1:]), spec.dtype.as_numpy_dtype)
