@@ -5,7 +5,7 @@ Command: python benchmarks/exports.py [--images resnet50 vgg16 ...] [--texts ber
     [--layers 12] [--out saved_models/exports.jsonl]
 
 Image encoder x text encoder x MFCC CNN, joined by each of the fusions named. Weights
-are random, but for the EfficientNet-Lite0 of `make assets`, which is read as a finished
+are random (batch norms with statistics of noise), but for the EfficientNet-Lite0 of `make assets`, which is read as a finished
 model; BERT has `--layers` layers of 768. A row for each model, a cell for each form:
 megabytes, the largest difference to `model.predict`, for TFLite in how many of 16 rows
 of noise the winner's class is the same, and operations that are not builtin, or the
@@ -26,6 +26,7 @@ from pathlib import Path
 os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
 
 import bert
+import keras
 import numpy as np
 
 import mmkeras as mm
@@ -46,8 +47,30 @@ WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", *map(str, range(996))]
 
 def image(name):
     if name != "efficientnet_lite0":
-        return mm.image.network(name, weights=None)
+        return settled(mm.image.network(name, weights=None))
     return mm.image.from_model(LITE0, scaling="none")
+
+
+def settled(encoder):
+    """Batch norms with the statistics of noise, as training leaves them.
+
+    Fresh ones let features of random weights shrink to nothing, and a fusion that
+    normalises its vector would then compare roundings.
+    """
+    norms = [
+        x
+        for x in encoder._flatten_layers()
+        if isinstance(x, keras.layers.BatchNormalization)
+    ]
+    momenta = [x.momentum for x in norms]
+    for norm in norms:
+        norm.momentum = 0.0
+    rng = np.random.default_rng(1)
+    noise = rng.uniform(0, 255, (8, *encoder.input.shape[1:])).astype("float32")
+    encoder(noise, training=True)
+    for norm, momentum in zip(norms, momenta, strict=True):
+        norm.momentum = momentum
+    return encoder
 
 
 def text(name, layers):
@@ -67,8 +90,9 @@ def build(image_name, text_name, fusion, layers):
     late = fusion.startswith("Late")  # these end in the classes themselves
     classes = [str(x) for x in range(10)]
     head = mm.heads.classification(classes, dense=not late).layer
-    units = () if fusion == "Concat" else (len(classes) if late else 64,)
-    return mm.multimodal(encoders, getattr(mm.fusion, fusion)(*units), head)
+    needed = {"Concat": (), "FiLM": ("photo", 64)}
+    needed = needed.get(fusion, (len(classes) if late else 64,))
+    return mm.multimodal(encoders, getattr(mm.fusion, fusion)(*needed), head)
 
 
 def rows(model):

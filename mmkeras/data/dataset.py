@@ -273,7 +273,7 @@ def _read(rows, contracts, texts, reader, extras, batch_size):
     """Row numbers to elements: strings by the chunk, files by the batch or the row."""
     import tensorflow as tf
 
-    read_strings = strings_reader(contracts, texts, extras, reader.gate)
+    read_strings = strings_reader(contracts, texts, extras, reader)
     dtypes = [
         dtype
         for contract in reader.contracts.values()
@@ -304,24 +304,24 @@ def _read(rows, contracts, texts, reader, extras, batch_size):
     return dataset.map(read_row, -1)
 
 
-def strings_reader(contracts, texts, extras, gate=None):
+def strings_reader(contracts, texts, extras, reader=None):
     """A function of row numbers: they, the inputs that are strings, and the extras.
 
     Args:
         contracts: dict, modality -> contract.
         texts: dict, modality -> list of strings, "" where absent.
         extras: tuple of arrays; see `extras_of`.
-        gate: optional `Gate`: the contracts read in Python, as functions of their own.
-            tf.data optimises its graph anew in each pass, and that of a tokenizer
-            takes a tenth of a second.
+        reader: optional `RowReader`, through whose gate the contracts read in Python,
+            as functions of their own. tf.data optimises its graph anew in each pass,
+            and that of a tokenizer takes a tenth of a second.
     """
     import tensorflow as tf
 
     strings = {name: tf.constant(x, tf.string) for name, x in texts.items()}
     extras = tf.nest.map_structure(tf.constant, extras)
     read = {name: contracts[name].read for name in strings}
-    if gate is not None:
-        read = {name: _in_python(contracts[name], gate) for name in strings}
+    if reader is not None:
+        read = {name: _in_python(contracts[name], reader) for name in strings}
 
     def read_strings(numbers):
         inputs, there = {}, tf.maximum(numbers, 0)  # -1 is not to be read
@@ -335,7 +335,7 @@ def strings_reader(contracts, texts, extras, gate=None):
     return read_strings
 
 
-def _in_python(contract, gate):
+def _in_python(contract, reader):
     """`contract.read` as an operation that calls Python, for graphs of tf.data."""
     import tensorflow as tf
 
@@ -344,7 +344,7 @@ def _in_python(contract, gate):
     )
 
     def called(raw):
-        with gate:
+        with reader.gate:
             try:
                 return traced(tf.constant(raw, tf.string)).numpy()
             except tf.errors.InvalidArgumentError as error:

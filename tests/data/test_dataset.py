@@ -1,3 +1,5 @@
+import gc
+
 import keras
 import numpy as np
 import pandas
@@ -252,3 +254,11 @@ def test_no_thread_that_tunes_lengthens_a_pass(folder, contracts, batch_size):
     mapped = rows.map(lambda x: x["clip"], num_parallel_calls=tf.data.AUTOTUNE)
     assert mapped.options().autotune.enabled is False
     assert len(list(mapped)) == len(rows)
+
+
+def test_texts_alone_are_read_after_the_dataset_is_forgotten(folder, contracts):
+    title = {"title": contracts["title"]}
+    source = folder / "table.csv"
+    batches = iter(mm.data.from_table(source, title, batch_size=4))
+    gc.collect()
+    assert sum(len(x["title"]) for x in batches) == 10
