@@ -5,11 +5,11 @@ Command: python benchmarks/exports.py [--images resnet50 vgg16 ...] [--texts ber
     [--layers 12] [--out saved_models/exports.jsonl]
 
 Image encoder x text encoder x MFCC CNN, joined by each of the fusions named. Weights
-are random (batch norms with statistics of noise), but for the EfficientNet-Lite0 of `make assets`, which is read as a finished
-model; BERT has `--layers` layers of 768. A row for each model, a cell for each form:
-megabytes, the largest difference to `model.predict`, for TFLite in how many of 16 rows
-of noise the winner's class is the same, and operations that are not builtin, or the
-error in words.
+are random (batch norms with statistics of noise), but for the EfficientNet-Lite0 of
+`make assets`, which is read as a finished model; BERT has `--layers` layers of 768. A
+row for each model, a cell for each form: megabytes, the largest difference to
+`model.predict`, for TFLite in how many of 16 rows of noise the winner's class is the
+same, and operations that are not builtin, or the error in words.
 
 Each model is a process of its own. What is in `--out` is not made again: a run that was
 stopped goes on.
@@ -90,9 +90,9 @@ def build(image_name, text_name, fusion, layers):
     late = fusion.startswith("Late")  # these end in the classes themselves
     classes = [str(x) for x in range(10)]
     head = mm.heads.classification(classes, dense=not late).layer
-    needed = {"Concat": (), "FiLM": ("photo", 64)}
-    needed = needed.get(fusion, (len(classes) if late else 64,))
-    return mm.multimodal(encoders, getattr(mm.fusion, fusion)(*needed), head)
+    own = {"Concat": (), "FiLM": ("photo", 64)}
+    arguments = own.get(fusion, (len(classes) if late else 64,))
+    return mm.multimodal(encoders, getattr(mm.fusion, fusion)(*arguments), head)
 
 
 def rows(model):

@@ -1,8 +1,8 @@
 """Batches made ahead of the one that is asked for."""
 
 
-def ahead(dataset, batches=2):
-    """`dataset.prefetch(batches)`, with tf.data's autotuning switched off.
+def ahead(dataset):
+    """`dataset.prefetch(2)`, with tf.data's autotuning switched off.
 
     The thread that tunes sleeps for 10, 20, 40 ... ms. TensorFlow 2.21 joins it when a
     pass ends and at times does not wake it, so that the pass lasts until it wakes by
@@ -19,4 +19,4 @@ def ahead(dataset, batches=2):
 
     options = tf.data.Options()
     options.autotune.enabled = False
-    return dataset.prefetch(batches).with_options(options)
+    return dataset.prefetch(2).with_options(options)

@@ -319,9 +319,10 @@ def strings_reader(contracts, texts, extras, reader=None):
 
     strings = {name: tf.constant(x, tf.string) for name, x in texts.items()}
     extras = tf.nest.map_structure(tf.constant, extras)
-    read = {name: contracts[name].read for name in strings}
-    if reader is not None:
-        read = {name: _in_python(contracts[name], reader) for name in strings}
+    read = {
+        name: _in_python(contracts[name], reader) if reader else contracts[name].read
+        for name in strings
+    }
 
     def read_strings(numbers):
         inputs, there = {}, tf.maximum(numbers, 0)  # -1 is not to be read

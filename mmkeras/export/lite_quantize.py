@@ -80,7 +80,7 @@ def shared(content):
     model = flatbuffer_utils.read_model_from_bytearray(bytearray(content))
     for buffer in model.buffers:  # some come as bytes, which are packed one by one
         if buffer.data is not None:
-            buffer.data = np.frombuffer(bytes(buffer.data), "uint8")
+            buffer.data = np.frombuffer(buffer.data, "uint8")
     builder.Finish(model.Pack(builder), file_identifier=b"TFL3")
     return bytes(builder.Output())
 

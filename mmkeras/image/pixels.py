@@ -11,8 +11,8 @@ from mmkeras.modality import ModalityInput
 GREY = 128.0
 
 _METHODS = ("bilinear", "bicubic", "lanczos3", "lanczos5", "area", "nearest")
-#: Kernels without negative weights; the others overshoot at edges and are clipped.
-_WITHIN = ("bilinear", "area", "nearest")
+#: Kernels without negative weights: nothing of theirs is below 0.
+_POSITIVE = ("bilinear", "area", "nearest")
 
 _IMAGENET_MEAN = (0.485, 0.456, 0.406)
 _IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -123,10 +123,9 @@ class Pixels(ModalityInput):
         picture = tf.image.resize(
             picture, self.size, method=self.method, antialias=self.antialias
         )
-        picture = tf.cast(picture, tf.float32)
-        if self.method in _WITHIN:
-            return picture
-        return tf.clip_by_value(picture, 0.0, 255.0)
+        # bicubic and Lanczos kernels overshoot, all round
+        picture = tf.minimum(tf.cast(picture, tf.float32), 255.0)
+        return picture if self.method in _POSITIVE else tf.maximum(picture, 0.0)
 
     def refusal(self, raw):
         return headers.refusal(raw, self.max_pixels)

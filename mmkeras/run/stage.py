@@ -79,7 +79,8 @@ def _make_variables(model, rows):
     """
     if model.distribute_strategy.num_replicas_in_sync == 1:
         zeros = keras.tree.map_structure(_zeros, rows.element_spec)
-        model._symbolic_build(data_batch=zeros)
+        with model.distribute_strategy.scope():
+            model._symbolic_build(data_batch=zeros)
 
 
 def _zeros(spec):

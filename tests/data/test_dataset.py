@@ -250,7 +250,7 @@ def test_no_thread_that_tunes_lengthens_a_pass(folder, contracts, batch_size):
     """TensorFlow joins its autotuning thread at the end of a pass, asleep or not."""
     rows = mm.data.from_table(folder / "table.csv", contracts, batch_size=batch_size)
     assert rows.options().autotune.enabled is False
-    # what the caller appends is still done side by side
+    # nor one of what the caller appends
     mapped = rows.map(lambda x: x["clip"], num_parallel_calls=tf.data.AUTOTUNE)
     assert mapped.options().autotune.enabled is False
     assert len(list(mapped)) == len(rows)

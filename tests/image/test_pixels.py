@@ -132,6 +132,19 @@ def test_overshooting_kernel_stays_in_range():
         assert picture.min() == 0 and picture.max() == 255
 
 
+@pytest.mark.parametrize("antialias", [True, False])
+@pytest.mark.parametrize(
+    "method", ["bilinear", "bicubic", "lanczos3", "lanczos5", "area", "nearest"]
+)
+def test_white_stays_white(method, antialias):
+    """Weights of a kernel add up to 1 but for rounding: 255.006 was seen."""
+    white = tf.io.encode_png(np.full((300, 217, 3), 255, "uint8"))
+    pixels = Pixels((224, 57), method=method, antialias=antialias)
+    found = pixels.read_one(white).numpy()
+    assert found.max() <= 255.0
+    np.testing.assert_allclose(found, 255.0, rtol=1e-4)
+
+
 def test_eager_equals_every_tf_data_form_and_the_cell(tmp_path):
     forms = ("PNG", "JPEG", "GIF", "BMP", "WEBP")
     raws = [encoded(Image.fromarray(RGB), form) for form in forms]
