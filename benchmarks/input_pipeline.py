@@ -1,7 +1,7 @@
 """Rows per second from a table of pictures, words and sounds into batches.
 
 Command: python benchmarks/input_pipeline.py [--peers-python /path/to/python]
-    [--rounds 5] [--rows 320]
+    [--rounds 5] [--rows 1000]
 
 The stamps' pictures (PNG), captions and speech (OGG) after `make assets` and
 examples/stamps/prepare.py, else a generated table of the same kinds. Every reader gives
@@ -192,7 +192,7 @@ def generated(folder, rows, rng):
 def main():
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     turns.add_options(parser, rounds=5)
-    parser.add_argument("--rows", type=int, default=320)
+    parser.add_argument("--rows", type=int, default=1000, help="at most")
     options = parser.parse_args()
     if options.worker:
         turns.work(WORKERS, options.worker, options.folder, options.threads[0])

@@ -1,4 +1,4 @@
-"""Encoded pictures to RGBA, in TensorFlow core ops that any server has.
+"""Encoded pictures to RGB or RGBA, in TensorFlow core ops that any server has.
 
 The size is read from the header first, so that a few bytes that promise a picture of
 10 gigapixels are refused before memory is asked for.
@@ -9,10 +9,13 @@ from mmkeras.image import headers
 _PNG = b"\x89PNG\r\n\x1a\n"
 _JPEG = b"\xff\xd8\xff"
 _HEADER = 32
+_ALPHA = 4  # a PNG's colour types from here on have opacity
 
 
 def decode(raw, max_pixels):
-    """Encoded bytes to uint8 `(height, width, 4)`, the last channel opacity.
+    """Encoded bytes to uint8 `(height, width, 3 or 4)`, the fourth channel opacity.
+
+    Three where the format has no opacity: nobody need look for it or cut it off.
 
     Args:
         raw: scalar tf.string.
@@ -25,27 +28,38 @@ def decode(raw, max_pixels):
 
     with tf.control_dependencies([_check(_promised_pixels(raw), max_pixels)]):
         raw = tf.identity(raw)
-    rgba = tf.cond(
+    picture = tf.cond(
         _starts(raw, _PNG),
         lambda: _decode_png(raw),
         lambda: tf.cond(
             _starts(raw, b"RIFF"), lambda: _decode_webp(raw), lambda: _decode_rgb(raw)
         ),
     )
-    rgba = tf.ensure_shape(rgba, (None, None, 4))
+    picture = tf.ensure_shape(picture, (None, None, None))
     # what TensorFlow may learn to decode has no header that is read above
-    decoded = tf.cast(tf.reduce_prod(tf.shape(rgba)[:2]), tf.int64)
+    decoded = tf.cast(tf.reduce_prod(tf.shape(picture)[:2]), tf.int64)
     with tf.control_dependencies([_check(decoded, max_pixels)]):
-        return tf.identity(rgba)
+        return tf.identity(picture)
 
 
 def _decode_png(raw):
     """PNG of any colour type; alpha and tRNS are kept."""
     import tensorflow as tf
 
-    rgba = tf.io.decode_png(raw, channels=4)
     header = _bytes(raw, 24, 2)
     depth, colour_type = header[0], header[1]
+    opacity = (colour_type >= _ALPHA) | headers.holds(raw, 8, b"tRNS")
+    return tf.cond(
+        opacity,
+        lambda: _decode_transparent_png(raw, depth, colour_type),
+        lambda: tf.io.decode_png(raw, channels=3),
+    )
+
+
+def _decode_transparent_png(raw, depth, colour_type):
+    import tensorflow as tf
+
+    rgba = tf.io.decode_png(raw, channels=4)
 
     # grey of 1, 2 or 4 bits comes with an opacity of 1, 3 or 15 where it means opaque
     def of_few_bits():
@@ -62,16 +76,13 @@ def _decode_webp(raw):
     """WebP, with or without alpha: the op refuses to convert between them."""
     import tensorflow as tf
 
-    picture = tf.io.decode_image(raw, expand_animations=False)
-    missing = 4 - tf.shape(picture)[-1]
-    return tf.pad(picture, [[0, 0], [0, 0], [0, missing]], constant_values=255)
+    return tf.io.decode_image(raw, expand_animations=False)
 
 
 def _decode_rgb(raw):
     import tensorflow as tf
 
-    picture = tf.io.decode_image(raw, channels=3, expand_animations=False)
-    return tf.pad(picture, [[0, 0], [0, 0], [0, 1]], constant_values=255)
+    return tf.io.decode_image(raw, channels=3, expand_animations=False)
 
 
 def _promised_pixels(raw):

@@ -93,7 +93,7 @@ def refusal(raw, max_pixels):
     offset, bits, riff = numbers(head, [(10, 4), (28, 2), (4, 4)])
 
     def png():
-        return width, height, tf.where(_holds(raw, 8, _IEND), "", _CUT)
+        return width, height, tf.where(holds(raw, 8, _IEND), "", _CUT)
 
     def gif():
         return width, height, _gif(raw, max_pixels)
@@ -195,7 +195,7 @@ def _jpeg(raw):
     at, _ = tf.while_loop(more, step, (tf.constant(2), tf.constant(0)))
     first, marker, _, height, width = of(at)
     found = (first == 0xFF) & has_size(marker)
-    why = tf.where(_holds(raw, at, b"\xff\xd9"), "", _CUT)
+    why = tf.where(holds(raw, at, b"\xff\xd9"), "", _CUT)
     why = tf.where(found, why, _BROKEN)
     return width, height, tf.where(at + 9 > tf.strings.length(raw), _CUT, why)
 
@@ -258,7 +258,7 @@ def _ends(data, size):
     return tf.while_loop(more, twice, (to, tf.constant(True)))[0]
 
 
-def _holds(raw, start, magic):
+def holds(raw, start, magic):
     """Whether these bytes stand somewhere from `start` on."""
     import tensorflow as tf
 

@@ -100,12 +100,12 @@ class Pixels(ModalityInput):
     def read_one(self, raw):
         import tensorflow as tf
 
-        rgba = formats.decode(raw, self.max_pixels)
+        picture = formats.decode(raw, self.max_pixels)
         # most pictures are opaque: no arithmetic on their millions of numbers
         return tf.cond(
-            tf.reduce_all(rgba[..., 3] == 255),
-            lambda: self._sized(rgba[..., :3]),
-            lambda: self._sized(_on_grey(tf.cast(rgba, tf.float32))),
+            tf.reduce_all(picture[..., 3:] == 255),
+            lambda: self._sized(picture[..., :3]),
+            lambda: self._sized(_on_grey(tf.cast(picture, tf.float32))),
         )
 
     def _sized(self, picture):

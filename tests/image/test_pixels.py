@@ -6,7 +6,7 @@ import keras
 import numpy as np
 import pytest
 import tensorflow as tf
-from PIL import Image
+from PIL import Image, PngImagePlugin
 
 from mmkeras import encoders
 from mmkeras.image import Pixels
@@ -75,6 +75,15 @@ def test_transparent_colours_of_png():
     picture.putpalette([255, 0, 0, 0, 255, 0])
     got = read(encoded(picture, transparency=0), (1, 2))[0]
     np.testing.assert_array_equal(got, [[128, 128, 128], [0, 255, 0]])
+
+
+@pytest.mark.parametrize("mode", ["L", "P", "RGB"])
+def test_the_word_trns_alone_makes_no_png_transparent(mode):
+    picture = Image.fromarray(RGB).convert(mode)
+    info = PngImagePlugin.PngInfo()
+    info.add_text("Comment", "a tRNS chunk there is not")
+    want = np.asarray(picture.convert("RGB"))
+    np.testing.assert_array_equal(read(encoded(picture, pnginfo=info), (40, 30)), want)
 
 
 @pytest.mark.parametrize("depth", [1, 2, 4])
