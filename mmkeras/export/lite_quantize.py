@@ -50,10 +50,11 @@ def quantize_file(content, mode, rows=()):
     with warnings.catch_warnings(), contextlib.redirect_stderr(io.StringIO()):
         # that calibration keeps all tensors; and progress bars
         warnings.filterwarnings("ignore", ".*experimental_preserve_all_tensors")
-        ranges = None
+        job, ranges = _job(content, mode), None
         if mode == "int8":
-            ranges = _ranges(_job(_without_unread_names(content), mode), rows)
-        result = _job(content, mode).quantize(ranges, enable_progress_report=False)
+            recipe = job.get_quantization_recipe()
+            ranges = _ranges(_without_unread_names(content), recipe, rows)
+        result = job.quantize(ranges, enable_progress_report=False)
     return shared(bytes(result.quantized_model))
 
 
@@ -170,23 +171,21 @@ def _wake(model, kernel, bias, axis):
         model.buffers[kernel.buffer].data = np.frombuffer(weights.tobytes(), "uint8")
 
 
-def _ranges(job, rows):
+def _ranges(content, recipe, rows):
     """Smallest and largest value of each tensor: name -> {"min", "max"}.
 
-    Row by row: over several, ai-edge-quantizer takes a moving average, in which the
-    first row has most of the weight and clips the others.
+    Over all rows: left to itself, ai-edge-quantizer takes a moving average, in which
+    the first row has most of the weight and clips the others.
     """
-    whole = {}
-    for row in rows:
-        for name, found in job.calibrate({"serve": [row]}).items():
-            if not found or name not in whole:
-                whole.setdefault(name, found)
-                continue
-            whole[name] = {
-                "min": np.minimum(whole[name]["min"], found["min"]),
-                "max": np.maximum(whole[name]["max"], found["max"]),
-            }
-    return whole
+    from ai_edge_quantizer.calibrator import Calibrator
+    from ai_edge_quantizer.recipe_manager import RecipeManager
+    from ai_edge_quantizer.utils.qsv_utils import min_max_update
+
+    manager = RecipeManager()
+    manager.load_quantization_recipe(recipe)
+    calibrator = Calibrator(content, qsv_update_func=min_max_update)
+    calibrator.calibrate({"serve": rows}, manager)
+    return calibrator.get_model_qsvs()
 
 
 def _package():
