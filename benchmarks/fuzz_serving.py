@@ -31,6 +31,12 @@ def memory():
     return int(pages) * os.sysconf("SC_PAGE_SIZE") / 1e6
 
 
+def served(model, path):
+    """The raw endpoint of a model's SavedModel."""
+    mm.export.saved_model(model, path, on_bad_value="absent")
+    return tf.saved_model.load(path).signatures["serve_raw"]
+
+
 def asked(run, raw):
     got = run(**{name: tf.constant(x) for name, x in raw.items()})
     return {name: x.numpy() for name, x in got.items()}
@@ -91,12 +97,8 @@ def main():
     parser.add_argument("--minutes", type=float, default=5)
     chosen = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
-        path = f"{folder}/1"
-        mm.export.saved_model(parts.model(), path, on_bad_value="absent")
-        loaded = tf.saved_model.load(path)
-    run = loaded.signatures["serve_raw"]
-    fuzzed(run, chosen.requests)
-    threaded(run, chosen.minutes)
+        fuzzed(served(fuzz.model(), f"{folder}/1"), chosen.requests)
+        threaded(served(parts.model(), f"{folder}/2"), chosen.minutes)
 
 
 if __name__ == "__main__":

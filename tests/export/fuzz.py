@@ -6,9 +6,24 @@ import zlib
 
 import numpy as np
 
+import mmkeras as mm
 from tests.export import parts
 
 BIG = 20_000
+WORDS = ["[PAD]", "[UNK]", "[CLS]", "[SEP]", "red", "blue", "##s", "u", "##ber"]
+
+
+def model():
+    """A model of a picture, a sentence, a sound and two columns of a table."""
+    columns = mm.tabular.Columns({"age": (30.0, 10.0)}, {"colour": ["red", "blue"]})
+    encoders = {
+        "photo": parts.photo(),
+        "title": mm.text.rnn(WORDS, length=16, units=4, embedding=4),
+        "clip": parts.clip(),
+        "facts": mm.tabular.mlp(columns, units=(4,)),
+    }
+    head = mm.heads.classification(parts.CLASSES).layer
+    return mm.multimodal(encoders, mm.fusion.GatedFusion(16), head)
 
 
 def pictures():
@@ -17,6 +32,7 @@ def pictures():
     good = {form: encoded(pixels, form) for form in ("png", "jpeg", "gif", "bmp")}
     one = np.zeros((1, 1, 3), "uint8")
     made = {f"good {form}": raw for form, raw in good.items()}
+    made["good webp"] = encoded(pixels, "webp")
     made |= {f"1x1 {form}": encoded(one, form) for form in good}
     made |= {f"huge {form}": huge(form, raw) for form, raw in good.items()}
     return made, good
@@ -65,9 +81,29 @@ def texts():
         "good text": "red and über".encode(),
         "1 MB": b"red " * 250_000,
         "1 MB word": b"a" * 1_000_000,
+        "long text": b"red " * 25_000,
+        "long word": b"a" * 100_000,
+        "long marks": "e\u0301".encode() * 33_000,
+        "long Chinese": "漢".encode() * 33_000,
         "not UTF-8": b"red \xff\xfe\x80 blue",
         "lone surrogate": "red \ud800 blue".encode("utf-8", "surrogatepass"),
         "NUL": b"red\0blue",
+    }
+
+
+def lines():
+    return {
+        "good line": b" 25,red",
+        "good quoted": b'25,"red, or blue"',
+        "no cell": b",",
+        "three fields": b"1,red,blue",
+        "one field": b"1",
+        "no number": b"old,red",
+        "not finite": b"1e999,red",
+        "NaN": b"nan,red",
+        "open quote": b'1,"red',
+        "two lines": b"1,red\n2,blue",
+        "1 MB line": b"1," + b"red" * 333_333,
     }
 
 
@@ -82,13 +118,14 @@ class Requests:
         self.rng = np.random.default_rng(seed)
         self.pictures, self.whole = pictures()
         self.waves, self.wave = waves()
-        self.texts = texts()
+        self.texts, self.lines = texts(), lines()
 
     def one(self):
         """`(kinds, raw)`: by modality what each value is, and the values."""
         count = self.rng.integers(1, 4)
         kinds, raw = {}, {}
         makers = {"photo": self._photo, "title": self._title, "clip": self._clip}
+        makers["facts"] = self._facts
         for name, make in makers.items():
             pairs = [self._any(make) for _ in range(count)]
             kinds[name] = [kind for kind, _ in pairs]
@@ -126,22 +163,28 @@ class Requests:
         kind = self._choose(self.texts)
         return kind, self.texts[kind]
 
+    def _facts(self):
+        kind = self._choose(self.lines)
+        return kind, self.lines[kind]
+
     def _choose(self, table):
         return list(table)[self.rng.integers(len(table))]
 
 
 #: What must be read, whatever else is in the request.
-READ = ("good ", "1x1 ", "one sample", "not UTF-8", "lone surrogate", "NUL")
+READ = ("good ", "1x1 ", "one sample", "not UTF-8", "lone surrogate", "NUL", "long ")
 #: What must be refused. A cut BMP or GIF may hold all that its decoder wants.
 REFUSED = ("huge ", "cut wav", "cut png", "cut jpeg", "other rate", "lying wav")
-REFUSED += ("empty chunks", "1 MB", "noise")
+REFUSED += ("empty chunks", "1 MB", "noise", "three fields", "one field", "no number")
+REFUSED += ("not finite", "NaN", "open quote", "two lines")
+ABSENT = ("empty", "no cell")
 #: Whose decoder may find damage that the frame does not show.
 MAY_RAISE = ("damaged ", "cut bmp", "cut gif")
 
 
 def verdict(name, kind):
     """What the status of a value must begin with, or None where both will do."""
-    if kind == "empty":
+    if kind in ABSENT:
         return "absent"
     if kind.startswith(READ) or name == "title" and kind == "noise":
         return "read"
