@@ -16,6 +16,8 @@ from mmkeras.modality import ModalityInput
 from mmkeras.tabular import cells, statistics
 
 _GAPS = ("missing", "unknown")
+#: Characters of a wrong cell that an error shows.
+_SHOWN = 80
 
 
 @keras.saving.register_keras_serializable("mmkeras")
@@ -267,7 +269,7 @@ class Columns(ModalityInput):
                 ", column `",
                 tf.gather(names, wrong[:, 1]),
                 "`: `",
-                tf.gather_nd(fields, wrong),
+                _shown(tf.gather_nd(fields, wrong)),
                 "` is no finite number",
             ]
         )
@@ -323,6 +325,14 @@ class Columns(ModalityInput):
             "numeric": [[name, list(x)] for name, x in self.numeric.items()],
             "categorical": [[name, list(x)] for name, x in self.categorical.items()],
         }
+
+
+def _shown(fields):
+    """Cells as an answer may hold them: UTF-8 whatever came in, and not too long."""
+    import tensorflow as tf
+
+    text = tf.strings.unicode_transcode(fields, "UTF-8", "UTF-8", errors="replace")
+    return tf.strings.substr(text, 0, _SHOWN, unit="UTF8_CHAR")
 
 
 def _check(made):

@@ -167,6 +167,14 @@ def test_bad_lines_are_refused(columns, line, message):
         columns.compiled_read(tf.constant(["1,2,red,3", line]))
 
 
+def test_what_a_refusal_shows_is_text_and_short(columns):
+    """A server's answer holds it, and JSON takes no other."""
+    told = columns.refusal(tf.constant(b"1,\x95\xffa,red,3")).numpy().decode("utf-8")
+    assert told == "column `price`: `\ufffd\ufffda` is no finite number"
+    told = columns.refusal(tf.constant("1," + 9000 * "é" + ",red,3")).numpy().decode()
+    assert told == f"column `price`: `{80 * 'é'}` is no finite number"
+
+
 def test_keeps_the_laws(columns):
     complete = lines(frame(3))
     bad = ["a,1,red,3", "1,2", '1,2,5" wide,3']
