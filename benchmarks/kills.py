@@ -1,9 +1,10 @@
 """A training killed ten times at random moments, against one that never was.
 
-    python benchmarks/kills.py [KILLS]
+    python benchmarks/kills.py [KILLS [STEPS_PER_EXECUTION]]
 
 The program is tests/resume_run.py: 36 steps over 4 epochs, a falling rate, dropout,
-shuffling, batch normalisation; a state every 2 steps. Each run is killed with SIGKILL a
+shuffling, batch normalisation; a state every 2 steps, or after each execution where it
+takes more (4 is no divisor of an epoch's 9). Each run is killed with SIGKILL a
 drawn time after the end of its first step, spread over what is left to do, so that some
 may lie inside of a write. Steps after the last state are done again, with the same
 numbers: whether one is lost or counts twice shows at the end, in the optimizer's count
@@ -35,9 +36,9 @@ STEPS, EPOCH = 36, 9
 class Tell(keras.callbacks.Callback):
     """Sends the number of each step that is done, and makes it last a little."""
 
-    def __init__(self, resume, pipe):
+    def __init__(self, resume, pipe, each):
         super().__init__()
-        self.resume, self.pipe = resume, pipe
+        self.resume, self.pipe, self.each = resume, pipe, each
 
     def on_epoch_begin(self, epoch, logs=None):
         self.epoch = epoch
@@ -47,22 +48,22 @@ class Tell(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch, logs=None):
         if not self.skips:
-            self.pipe.send(EPOCH * self.epoch + batch + 1)
-            time.sleep(0.05)
+            self.pipe.send(EPOCH * self.epoch + min(batch + 1, EPOCH))
+            time.sleep(0.05 * self.each)
 
 
-def train(folder, out, pipe):
+def train(folder, out, pipe, each):
     """The whole program, in a process of its own."""
-    resume_run.Kill = lambda places, resume: Tell(resume, pipe)
-    resume_run.main(folder, out)
+    resume_run.Kill = lambda places, resume: Tell(resume, pipe, each)
+    resume_run.main(folder, out, each=each)
 
 
-def run(folder, out, seconds=None):
+def run(folder, out, each, seconds=None):
     """Runs; kills `seconds` after its first step ended. Gives the steps that it did."""
     ours, theirs = multiprocessing.Pipe(duplex=False)
     # forked: TensorFlow is imported once, and has run nothing yet in this process
     process = multiprocessing.get_context("fork").Process(
-        target=train, args=(folder, out, theirs)
+        target=train, args=(folder, out, theirs, each)
     )
     process.start()
     theirs.close()
@@ -87,9 +88,9 @@ def held(folder):
     return EPOCH * about["epoch"] + about["step"] if about else 0
 
 
-def main(kills=10):
+def main(kills=10, each=1):
     folder = Path(tempfile.mkdtemp())
-    run(folder / "whole", folder / "whole")
+    run(folder / "whole", folder / "whole", each)
     rng = np.random.default_rng(0)
     broken = folder / "broken"
     print(
@@ -99,11 +100,11 @@ def main(kills=10):
     row, at = None, 0
     for kill in range(kills):
         seconds = rng.uniform(0, 2) * 0.06 * (STEPS - at) / (kills - kill)
-        steps = run(broken, broken, seconds)
+        steps = run(broken, broken, each, seconds)
         _print(row, steps)
         at = held(broken)
         row = [kill + 1, f"{seconds:.2f}", steps[-1] if steps else at, at]
-    _print(row, run(broken, broken))
+    _print(row, run(broken, broken, each))
     with np.load(folder / "whole.npz") as a, np.load(folder / "broken.npz") as b:
         difference = max(float(np.abs(a[x] - b[x]).max()) for x in a.files)
     whole = json.loads((folder / "whole.json").read_text())

@@ -27,7 +27,7 @@ class Resume(keras.callbacks.Callback):
 
     SIGINT and SIGTERM end `fit` after the step that runs, with the state saved (but for
     several workers, which cannot agree on it). They raise KeyboardInterrupt and
-    SystemExit(143) then.
+    SystemExit(143) then, whose text, or note, says what is kept.
 
     Example:
     >>> import pandas, tempfile
@@ -63,7 +63,8 @@ class Resume(keras.callbacks.Callback):
 
     Raises:
         ValueError: the state is that of another model or optimizer; the message says
-            where they differ.
+            where they differ. Or it lies inside of what `steps_per_execution` takes at
+            once, or the data end before its step.
         OSError: the state cannot be written; the message says what is kept.
 
     Reference:
@@ -101,6 +102,8 @@ class Resume(keras.callbacks.Callback):
     @property
     def kept(self):
         """What is on the disk, in a sentence."""
+        if self._worker.index:
+            return f"'{self.path}' holds what the chief wrote last."
         return f"'{self.path}' holds {self._file.held}."
 
     def on_train_begin(self, logs=None):
@@ -126,7 +129,8 @@ class Resume(keras.callbacks.Callback):
     def on_train_batch_end(self, batch, logs=None):
         if self.skipped_steps:
             return  # a step that an earlier run did
-        done = batch + 1
+        # Keras counts the last execution as a whole one, however few steps it takes
+        done = min(batch + 1, self.params["steps"] or batch + 1)
         due = (
             done // self.every > self._saved_step // self.every  # steps may come by 8
             if self.every
@@ -144,6 +148,8 @@ class Resume(keras.callbacks.Callback):
             self._save(self.params["epochs"], 0)
         self.model._initial_epoch = None  # else the next `fit` begins there too
         self._unlisten()
+        if self._signal:  # it came after the last step: the training is complete
+            self._stop()
 
     def _save(self, epoch, step):
         self._saved_at, self._saved_step = time.monotonic(), step
@@ -163,6 +169,7 @@ class Resume(keras.callbacks.Callback):
 
     def _restore(self, about, arrays):
         model = self.model
+        step = self._place(about["step"])
         if not model.optimizer.built:  # loss scaling would make its variables twice
             model.optimizer.build(model.trainable_variables)
         self._file.assign(model, arrays)
@@ -173,9 +180,21 @@ class Resume(keras.callbacks.Callback):
             )
         model._initial_epoch = about["epoch"]
         self._carried = about, arrays
-        self.epoch, self.skipped_steps = about["epoch"], about["step"]
+        self.epoch, self.skipped_steps = about["epoch"], step
         if self.skipped_steps:
             self._skip(arrays)
+
+    def _place(self, step):
+        """The step of the state, once it is sure that an execution can begin there."""
+        steps, each = self.params["steps"], self.model.steps_per_execution
+        step = min(step, steps or step)
+        if step % each and step != steps:
+            raise ValueError(
+                f"`steps_per_execution` wants a divisor of {step}, the step that "
+                f"'{self.path}' holds, such as that of the program that was stopped. "
+                f"Received: {each}"
+            )
+        return step
 
     def _give_back(self):
         about, arrays = self._carried
@@ -189,15 +208,28 @@ class Resume(keras.callbacks.Callback):
         model, train = self.model, self.model.train_function
 
         def skipping(iterator):
+            data = None
             for _ in range(model.steps_per_execution):
-                data = next(iterator)
-                self.skipped_steps -= 1
-                if not self.skipped_steps:
-                    model.train_function = train
-                    self._make_metrics(data)
-                    self._file.assign_metrics(model, arrays)
-                    return model.get_metrics_result()
-            return {}
+                following = next(iterator, None)
+                if following is None:  # the last execution of an epoch may be short
+                    break
+                data = following
+                self.skipped_steps = max(0, self.skipped_steps - 1)
+            if data is None:
+                model.train_function = train
+                raise ValueError(
+                    f"The data of epoch {self.epoch + 1} ended {self.skipped_steps} "
+                    f"steps before the one that '{self.path}' holds. Give the same "
+                    f"data and `steps_per_execution`, or remove the file to start anew."
+                )
+            if following is None:
+                self.skipped_steps = 0
+            if self.skipped_steps:
+                return {}
+            model.train_function = train
+            self._make_metrics(data)
+            self._file.assign_metrics(model, arrays)
+            return model.get_metrics_result()
 
         model.train_function = skipping
 
@@ -241,9 +273,12 @@ class Resume(keras.callbacks.Callback):
     def _stop(self):
         self._unlisten()
         self.model._initial_epoch = None
+        told = f"Training stopped: {self.kept}"
         if self._signal == signal.SIGTERM:
-            raise SystemExit(128 + signal.SIGTERM)
-        raise KeyboardInterrupt(f"Training stopped; its state is in '{self.path}'.")
+            error = SystemExit(128 + signal.SIGTERM)
+            error.add_note(told)  # the status is its argument
+            raise error
+        raise KeyboardInterrupt(told)
 
 
 def _memory(callbacks):

@@ -82,7 +82,7 @@ def kill_while_writing(epoch):
     state.to_disk, state.StateFile.write = half, noted
 
 
-def main(folder, out, *kills):
+def main(folder, out, *kills, each=1):
     keras.utils.set_random_seed(0)
     for kill in kills:
         if kill.startswith("write:"):
@@ -90,7 +90,8 @@ def main(folder, out, *kills):
     model = network()
     steps = EPOCHS * ROWS // BATCH
     rate = keras.optimizers.schedules.CosineDecay(1e-2, steps)
-    model.compile(keras.optimizers.Adam(rate), "mse", metrics=["mae"])
+    adam = keras.optimizers.Adam(rate)
+    model.compile(adam, "mse", metrics=["mae"], steps_per_execution=each)
     early = keras.callbacks.EarlyStopping("val_loss", patience=2)
     resume = mm.Resume(folder, every=EVERY, remember=[early])
     rows = mm.data.from_table(

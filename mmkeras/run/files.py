@@ -9,8 +9,19 @@ from mmkeras.aside import aside
 
 
 def write_text(path, text):
-    with aside(path) as temporary:
-        temporary.write_text(text, encoding="utf-8")
+    """Writes a file whole.
+
+    Raises:
+        OSError: it cannot be written; the old file is as it was.
+    """
+    try:
+        with aside(path) as temporary:
+            temporary.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise OSError(
+            f"'{path}' could not be written ({error}). Nothing that was there is "
+            f"changed: make room and start again."
+        ) from error
 
 
 def write_json(path, value):

@@ -99,7 +99,8 @@ class Cache:
                 with filler:
                     for batch in self.track(batches, steps, text):
                         filler.push(*column.keyed(batch, name))
-            self.hashes.save()
+            with _kept(self.hashes.manifest.parent):
+                self.hashes.save()
             keys = column.keys()
             inputs |= filler.inputs(name, keys)
             there = np.array([key != digest.ABSENT for key in keys], "float32")
@@ -129,7 +130,8 @@ class Cache:
                 kept.append(keras.tree.map_structure(np.array, (inputs, *batch[1:])))
         if not kept:
             raise ValueError("`dataset` wants at least one batch. Received: none.")
-        self.hashes.save()
+        with _kept(self.hashes.manifest.parent):
+            self.hashes.save()
         joined = keras.tree.map_structure(lambda *x: np.concatenate(x), *kept)
         inputs, *extras = keras.tree.map_structure(_column, joined)
         for name, filler in self.fillers.items():
@@ -161,7 +163,8 @@ class _Filler:
     def __exit__(self, error, *_):
         if self._waiting and error is None:
             self._encode()
-        self.shards.flush()  # what is finished is kept, whatever happened
+        with _kept(self.shards.folder):
+            self.shards.flush()  # what is finished is kept, whatever happened
 
     def inputs(self, name, keys):
         """What the trunk takes: dict, input -> `Column`."""
@@ -177,7 +180,9 @@ class _Filler:
         batch = np.pad(tensors, [(0, lacking)] + [(0, 0)] * (tensors.ndim - 1))
         feature = self.run(batch)
         feature = feature if isinstance(feature, dict) else {_VECTOR: feature}
-        self.shards.add(keys, {k: np.asarray(x) for k, x in feature.items()})
+        arrays = {k: np.asarray(x) for k, x in feature.items()}
+        with _kept(self.shards.folder):
+            self.shards.add(keys, arrays)
 
 
 class _Cells:
@@ -241,6 +246,19 @@ class _Cells:
             return self.hashes.locate(cell)[0]
         except OSError:
             return os.urandom(16)  # never found again; reading it tells why
+
+
+@contextlib.contextmanager
+def _kept(folder):
+    """Has an error of writing say where, and what is kept."""
+    try:
+        yield
+    except OSError as error:
+        raise OSError(
+            f"The features could not be written to '{folder}' ({error}). The files "
+            f"there are whole and kept: make room and run again, and only the rest is "
+            f"encoded."
+        ) from error
 
 
 def forward(encoder):

@@ -15,6 +15,7 @@ import tensorflow as tf
 
 import mmkeras as mm
 from mmkeras import transfer
+from mmkeras.data import shards
 from mmkeras.transfer import cache
 from tests import tiny
 from tests.transfer import tables
@@ -207,6 +208,28 @@ def test_an_error_keeps_what_is_finished(frame, tmp_path, counter):
     tables.picture(tmp_path / "17.raw", 17)
     fill(model, frame, tmp_path)
     assert counter.taken() == {"photo": 8}
+
+
+def test_a_full_disk_is_named_and_keeps_what_is_finished(
+    frame, tmp_path, monkeypatch, counter
+):
+    written = itertools.count()
+
+    def full(path, content, write=shards.write):
+        if next(written):
+            raise OSError(28, "No space left on device")
+        write(path, content)
+
+    model = tables.model()
+    with monkeypatch.context() as disk:
+        disk.setattr("mmkeras.data.shards.write", full)
+        text = r"not be written to '.*cache.*No space left.* whole and kept: make room"
+        with pytest.raises(OSError, match=text):
+            fill(model, frame, tmp_path, shard_rows=8)
+    assert counter.taken() == {"left": 16}  # the second shard found no room
+    features = fill(model, frame, tmp_path)
+    assert counter.taken() == {"left": 16, "photo": 24}
+    same(features.arrays(), direct(model, frame))
 
 
 def test_tokens_and_mask(frame, tmp_path):
