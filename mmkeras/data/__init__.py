@@ -4,6 +4,7 @@ from mmkeras.data.bad import BadRow as BadRow
 from mmkeras.data.dataset import from_table as from_table
 from mmkeras.data.dataset import order as order
 from mmkeras.data.directory import table_from_directory as table_from_directory
+from mmkeras.data.labels import targets as targets
 from mmkeras.data.mixing import mix as mix
 from mmkeras.data.semi_paired import SemiPaired as SemiPaired
 from mmkeras.data.semi_paired import semi_paired as semi_paired

@@ -9,6 +9,7 @@ import numpy as np
 
 POLICIES = ("raise", "absent")
 _SHOWN = 10
+_LONG = 300  # characters
 _log = logging.getLogger("mmkeras")
 
 
@@ -57,7 +58,7 @@ class BadRows:
     def row(self, row, column, path, reason):
         """The `BadRow` of a cell."""
         if path:
-            path = f"({len(path)} bytes)" if isinstance(path, bytes) else _quoted(path)
+            path = f"({len(path)} bytes)" if isinstance(path, bytes) else _named(path)
         return BadRow(int(row), column, path, reason, _label(self.index, row))
 
     def up_front(self, bad, root):
@@ -121,9 +122,28 @@ def rows_text(rows, index):
     return f"{named}{more} ({len(rows)} in all)"
 
 
-def _quoted(path):
+def to_csv(found):
+    """A list of `BadRow` as the text of a CSV: row, column, path and reason.
+
+    The row is its label in the table's index, which stays where only some rows of a
+    table are read.
+    """
+    import pandas
+
+    table = pandas.DataFrame(found, columns=BadRow._fields)
+    table["row"] = table.pop("index")
+    return table.to_csv(index=False)
+
+
+def short(cell):
+    """A cell as `repr` has it; of one that is longer than a path the begin alone."""
+    text = repr(cell)
+    return text if len(text) <= _LONG else f"{text[:80]}... ({len(text):,} characters)"
+
+
+def _named(path):
     """A path in quotes; a place in a shard as it says itself."""
-    return repr(path) if isinstance(path, str) else str(path)
+    return short(path) if isinstance(path, str) else str(path)
 
 
 def _label(index, row):

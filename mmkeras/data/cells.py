@@ -1,12 +1,13 @@
 """Cells of a table, checked before training starts; `row_reader` reads them."""
 
+import errno
 import os
 import stat
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
-from mmkeras.data import base64_cells
+from mmkeras.data import base64_cells, remote
 from mmkeras.data.bad import reason
 from mmkeras.data.table import is_missing
 
@@ -94,6 +95,9 @@ def files(column, root, bad):
 
     Returns:
         (list of full paths, bytes or None, list of `BadRow`).
+
+    Raises:
+        ValueError: a path's scheme (s3://) is registered for no file system.
     """
     cells, found = [], []
     for row, cell in enumerate(column):
@@ -114,6 +118,7 @@ def files(column, root, bad):
             found.append(bad.row(row, column.name, str(cell)[:80], why))
             cell = None
         cells.append(cell)
+    remote.check_cells(cells, column.name, bad)
     paths = sorted({x for x in cells if isinstance(x, str) and "://" not in x})
     with ThreadPoolExecutor(_THREADS) as pool:
         why = {p: w for p, w in zip(paths, pool.map(_look, paths), strict=True) if w}
@@ -129,7 +134,7 @@ def full_path(path, root):
     if "://" in path or os.path.isabs(path):
         return path
     if "://" in str(root):
-        return f"{str(root).rstrip('/')}/{path}"
+        return f"{root}{path}" if str(root).endswith("/") else f"{root}/{path}"
     return os.path.join(root, path)
 
 
@@ -138,6 +143,11 @@ def _look(path):
     try:
         found = os.stat(path)
     except (OSError, ValueError) as error:  # ValueError: a null character
+        if getattr(error, "errno", None) == errno.ENAMETOOLONG:
+            return (
+                "it is longer than a path can be. If it is a file in base64, write "
+                "'data:;base64,' before it"
+            )
         return "no such file" if isinstance(error, FileNotFoundError) else reason(error)
     if stat.S_ISDIR(found.st_mode):
         return "it is a directory"

@@ -4,10 +4,10 @@ import keras
 import numpy as np
 import pandas
 
-from mmkeras.data.bad import _log, rows_text
+from mmkeras.data.bad import _log, rows_text, short
 from mmkeras.data.numbers import floats
-from mmkeras.data.table import is_missing, want_column
-from mmkeras.heads import output_contract
+from mmkeras.data.table import as_frame, is_missing, want_column
+from mmkeras.heads import Head, output_contract
 
 
 def targets(frame, label, model, classes=None):
@@ -26,11 +26,19 @@ def targets(frame, label, model, classes=None):
     An empty cell is refused, but where the head says that labels may be absent
     (`mmkeras.heads.several`): there it is -1 for one class a row, else NaN.
 
+    Example:
+    >>> import pandas
+    >>> table = pandas.DataFrame({"tags": ["red", "red|old", "|"]})
+    >>> mm.data.targets(table, "tags", mm.heads.multilabel(["old", "red"]))
+    array([[0., 1.],
+           [1., 1.],
+           [0., 0.]], dtype=float32)
+
     Args:
-        frame: DataFrame.
+        frame: DataFrame, or a table's path.
         label: column; list of columns for several numbers; dict, output name -> column.
         model: the model whose head wants the labels, what `mmkeras.export.load` gives,
-            or a dict of contracts.
+            a `mmkeras.heads.Head` of one output, or a dict of contracts.
         classes: optional list of class names; dict, output name -> list, if `label` is.
 
     Returns:
@@ -39,6 +47,7 @@ def targets(frame, label, model, classes=None):
     Raises:
         ValueError: the message names rows, the valid classes and what to do.
     """
+    frame = as_frame(frame)
     if isinstance(label, dict):
         _check_outputs(label, model)
         classes = classes or {}
@@ -53,6 +62,8 @@ def head_of(model, key=None):
     """The head's `Prediction` layer or None, and its width or None."""
     if hasattr(model, "head_of"):  # an export that was read back
         return model.head_of(key)
+    if isinstance(model, Head):
+        return model.layer, model.layer.units
     if not isinstance(model, keras.Model):
         return None, None
     if key is None and not isinstance(model.output, dict):
@@ -185,7 +196,7 @@ class _Target:
         if self._strings(values).any() and self.width is None:
             raise ValueError(
                 f"Column '{self.column}' holds strings: pass `classes`, the list of "
-                f"class names. Found: {sorted(set(values.map(class_name)))[:20]}"
+                f"class names. Found: {_shown(sorted(set(values.map(class_name))))}"
             )
         count = len(names) if names else self.width
         wrong = ~(numbers >= 0) | (numbers % 1 != 0)
@@ -196,14 +207,14 @@ class _Target:
             raise ValueError(
                 f"Column '{self.column}' wants class ids, integers from 0 to {top}"
                 f"{f', or one of the classes {names[:20]}' if names else ''}. "
-                f"Received: {values[wrong].iloc[0]!r} in {self._rows(wrong)}"
+                f"Received: {short(values[wrong].iloc[0])} in {self._rows(wrong)}"
             )
         if len(set(numbers)) == 1 and len(numbers) > 1:
             _log.warning("column '%s' holds one class only", self.column)
             if names is None:
                 raise ValueError(
                     f"Column '{self.column}' wants two or more classes. Received: "
-                    f"{values.iloc[0]!r} in every row. If that is meant, pass "
+                    f"{short(values.iloc[0])} in every row. If that is meant, pass "
                     f"`classes`."
                 )
         return numbers.astype("int32")
@@ -217,7 +228,7 @@ class _Target:
         if len(names) == 1:
             raise ValueError(
                 f"Column '{self.column}' wants two or more classes. Received: "
-                f"{names[0]!r} in every row. If that is meant, pass `classes`."
+                f"{short(names[0])} in every row. If that is meant, pass `classes`."
             )
         if len(names) != wanted:
             raise ValueError(
@@ -225,7 +236,7 @@ class _Target:
                 f"head has {self.width} outputs, so the table cannot tell the classes: "
                 f"pass `classes`, the list of names in the order of the outputs, or "
                 f"give the head names with `mmkeras.heads.classification`. "
-                f"Found: {names[:20]}"
+                f"Found: {_shown(names)}"
             )
         return names
 
@@ -280,7 +291,7 @@ class _Target:
             more = "" if len(names) <= 50 else f" ... ({len(names)} in all)"
             raise ValueError(
                 f"Column '{self.column}' wants one of the classes {names[:50]}{more}. "
-                f"Received: {values[wrong].iloc[0]!r} in {self._rows(wrong)}"
+                f"Received: {short(values[wrong].iloc[0])} in {self._rows(wrong)}"
             )
 
     def _strings(self, values):
@@ -308,6 +319,11 @@ def class_names(cell):
     """The class names in one cell."""
     parts = cell if _is_list(cell) else str(class_name(cell)).split("|")
     return [x for x in (class_name(part).strip() for part in parts) if x]
+
+
+def _shown(names):
+    """The first twenty names."""
+    return f"[{', '.join(map(short, names[:20]))}]"
 
 
 def _is_list(cell):

@@ -57,8 +57,9 @@ def mix(
            [0.5, 0.5]], dtype=float32))]
 
     Args:
-        dataset: `tf.data.Dataset` of batches `(inputs, label)` or `(inputs, label,
-            weight)`, as `from_table(..., batch_size=...)` or `.batch(...)` gives them.
+        dataset: `tf.data.Dataset` of batches `(inputs, label)`, `(inputs, label,
+            weight)` or, for pretraining on pairs, `inputs` alone, as
+            `from_table(..., batch_size=...)` or `.batch(...)` gives them.
         model: multimodal model, or dict, modality -> contract or encoder.
         method: "mixup", l ~ Beta(alpha, alpha), or "mixgen", l = 1/2.
         alpha: Float, 0 or more, of "mixup" alone: 0 leaves every row as it is, 1 draws
@@ -72,26 +73,29 @@ def mix(
             then mixed with rows of the same worker, the only ones that it read.
 
     Returns:
-        `tf.data.Dataset` like `dataset` with float32 labels: one-hot rows
+        `tf.data.Dataset` like `dataset`, where it has labels with float32 ones: rows
         `(batch, classes)` where they were integers. The loss of
         `mmkeras.heads.classification` takes these; for a head of your own it is
         `keras.losses.CategoricalCrossentropy`.
 
     Raises:
-        ValueError: no batches, no label, modalities that the model does not have, an
-            integer label of unknown number of classes, an argument out of range.
+        ValueError: no batches, modalities that the model does not have, an integer
+            label of unknown number of classes, `classes` without a label, an argument
+            out of range.
 
     Reference:
         Zhang et al. 2018, arXiv:1710.09412. Departs: l a row, not a batch; texts.
         Hao et al. 2023, arXiv:2206.08358. Departs: any row may be the other one, and
-        labels are mixed, which pairs of picture and caption do not have.
+        labels are mixed where there are any; pairs of picture and caption have none.
     """
     import tensorflow as tf
 
     _check(method, alpha, probability)
     contracts = readers(model)
     spec = _elements(dataset, contracts)
-    dense = _dense_labels(spec[1], model, classes)
+    dense = _dense_labels(spec[1], model, classes) if len(spec) > 1 else None
+    if dense is None and classes is not None:
+        raise ValueError("`classes` wants a `label`: `dataset` has none.")
     mixers = {name: mixing_parts.of(name, x, method) for name, x in contracts.items()}
     workers = 1 if worker is None else worker[1]
     passes = itertools.count()
@@ -104,7 +108,8 @@ def mix(
         return tf.data.Dataset.from_tensors(epoch).repeat()
 
     def mixed(epoch, numbered):
-        step, (inputs, label, *weight) = numbered
+        step, element = numbered
+        inputs, *behind = element if isinstance(element, tuple) else (element,)
         state = tf.random.fold_in(tf.stack([tf.cast(seed, tf.int64), epoch]), step)
         rows = tf.shape(inputs[next(iter(contracts))])[0]
         partner = _partners(tf.random.fold_in(state, 0), rows, workers)
@@ -119,9 +124,11 @@ def mix(
             found[f"{name}_present"] = presence
             x = inputs[name]
             found[name] = mixer(x, tf.gather(x, partner), own, draw)
+        if not isinstance(element, tuple):
+            return found
+        behind[:1] = map(dense, behind[:1])
         behind = tf.nest.map_structure(
-            lambda x: mixing_parts.numbers(x, tf.gather(x, partner), share),
-            (dense(label), *weight),
+            lambda x: mixing_parts.numbers(x, tf.gather(x, partner), share), behind
         )
         return (found, *behind)
 
@@ -175,12 +182,13 @@ def _check(method, alpha, probability):
 
 
 def _elements(dataset, contracts):
-    """The dataset's element_spec: batches `(inputs, label[, weight])`, checked."""
+    """The dataset's element_spec, checked: a tuple of inputs[, label[, weight]]."""
     spec = dataset.element_spec
-    if not isinstance(spec, tuple) or len(spec) not in (2, 3):
+    spec = spec if isinstance(spec, tuple) else (spec,)
+    if len(spec) not in (1, 2, 3):
         raise ValueError(
-            f"`dataset` wants elements (inputs, label) or (inputs, label, weight). "
-            f"Received: {spec}. Give `from_table` a `label`."
+            f"`dataset` wants elements inputs, (inputs, label) or (inputs, label, "
+            f"weight). Received: {spec}"
         )
     inputs = spec[0]
     wanted = {*contracts, *(f"{x}_present" for x in contracts)}

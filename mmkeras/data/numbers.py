@@ -3,7 +3,7 @@
 import numpy as np
 import pandas
 
-from mmkeras.data.bad import rows_text
+from mmkeras.data.bad import rows_text, short
 from mmkeras.data.table import want_column
 
 
@@ -25,7 +25,7 @@ def floats(column, index, rows=None):
         rows = np.arange(len(column)) if rows is None else rows
         raise ValueError(
             f"Column '{column.name}' wants finite numbers. Received: "
-            f"{column[wrong].iloc[0]!r} in {rows_text(rows[wrong], index)}. "
+            f"{short(column[wrong].iloc[0])} in {rows_text(rows[wrong], index)}. "
             f"Mend the cells or drop the rows."
         )
     return numbers

@@ -94,7 +94,7 @@ def _codes(frame, column, purpose, default):
         return default
     values = want_column(frame, column, purpose)
     codes = values.astype(str).factorize()[0]
-    missing = values.isna().to_numpy()
+    missing = np.array([is_missing(x) for x in values])
     if purpose == "`group`":  # an empty cell ties its row to nothing
         codes[missing] = codes.max() + 1 + np.arange(missing.sum())
     return codes

@@ -1,11 +1,14 @@
 """Reading tables: CSV, TSV, Parquet and JSON lines, their folder and their columns."""
 
 import difflib
+import io
 import json
 import os
 
 import pandas
 
+from mmkeras.data import remote
+from mmkeras.data.bad import reason
 from mmkeras.data.directory import table_from_directory
 
 _SUFFIXES = (".csv", ".tsv", ".parquet", ".pq", ".jsonl", ".ndjson", ".json")
@@ -20,17 +23,18 @@ def read_table(path):
 
     Args:
         path: path of a .csv, .tsv, .parquet (wants pyarrow) or .jsonl file; local, or
-            one that tf.io.gfile reads (gs://). Or a local folder of class folders: see
-            `table_from_directory`.
+            one whose scheme tf.io.gfile reads (gs://). Or a local folder of class
+            folders: see `table_from_directory`.
 
     Returns:
         `pandas.DataFrame`.
 
     Raises:
-        ValueError: the file is not there, is empty, has no rows, does not parse, or is
-            of an unknown kind.
+        ValueError: the file is not there, is empty, has no rows, does not parse, is of
+            an unknown kind, or its scheme (s3://) is registered for no file system.
     """
     path = os.fspath(path)
+    remote.check(path, "`table`")
     suffix = os.path.splitext(path)[1].lower()
     if suffix not in _SUFFIXES and os.path.isfile(os.path.join(path, "shards.json")):
         raise ValueError(
@@ -59,8 +63,15 @@ def read_table(path):
         ) from error
     if table.empty:
         raise ValueError(f"The table {path!r} has no rows.")
-    table.attrs.update(root=os.path.dirname(path) or ".", path=path)
+    table.attrs.update(root=_folder(path), path=path)
     return table
+
+
+def _folder(path):
+    """The folder that a table's paths start from; of ram://a.csv it is ram://."""
+    if "://" in path:
+        return path[: path.rindex("/") + 1]
+    return os.path.dirname(path) or "."
 
 
 def _parse(path, suffix):
@@ -96,9 +107,13 @@ def _open(path):
         return open(path, "rb")
     import tensorflow as tf
 
-    if not tf.io.gfile.exists(path):
-        raise FileNotFoundError(path)
-    return tf.io.gfile.GFile(path, "rb")
+    try:
+        with tf.io.gfile.GFile(path, "rb") as file:
+            return io.BytesIO(file.read())  # whole: what fails is told here
+    except tf.errors.NotFoundError as error:
+        raise FileNotFoundError(path) from error
+    except tf.errors.OpError as error:
+        raise OSError(reason(error)) from error
 
 
 def _numbers(column):

@@ -9,12 +9,15 @@ def row_weights(labels, class_weight, model):
     """Weight of each row by its class, as the loss multiplies it.
 
     "balanced" gives a row of class c the weight n / (k count_c), n rows and k classes
-    that occur: each class weighs the same in sum, and the mean weight is 1.
+    that occur: each class weighs the same in sum, and the mean weight is 1. Numbers 0
+    and 1 for a head of width 1 are two classes.
 
     Args:
-        labels: int32 array `(rows,)` of class ids, or dict, output name -> labels.
-        class_weight: "balanced"; dict, class name or id -> float, others weigh 1; for
-            several outputs also dict, output name -> one of these.
+        labels: int32 array `(rows,)` of class ids, float array `(rows, 1)` of 0 and 1,
+            or dict, output name -> labels.
+        class_weight: "balanced", of several outputs for those that are not numbers;
+            dict, class name or id -> float, others weigh 1; for several outputs also
+            dict, output name -> one of these, outputs that it leaves out weigh 1.
         model: the model whose head knows the class names, or a dict of contracts.
 
     Returns:
@@ -25,12 +28,18 @@ def row_weights(labels, class_weight, model):
             weight below 0.
     """
     if not isinstance(labels, dict):
-        return _weights(labels, class_weight, _names(model), "the label")
+        head = head_of(model)[0]
+        return _weights(labels, class_weight, head, "the label")
+    heads = {key: head_of(model, key)[0] for key in labels}
     given = class_weight
     if given == "balanced":
-        given = {
-            key: given for key, x in labels.items() if np.asarray(x).dtype == "int32"
-        }
+        kinds = {key: _kind(x, heads[key]) for key, x in labels.items()}
+        given = {key: given for key, kind in kinds.items() if kind != "number"}
+        if not given:
+            raise ValueError(
+                f"`class_weight` wants classes, and all outputs are of numbers: "
+                f"{sorted(labels)}. Leave it out."
+            )
     unknown = sorted(set(given) - set(labels)) if isinstance(given, dict) else [given]
     if unknown:
         raise ValueError(
@@ -40,31 +49,56 @@ def row_weights(labels, class_weight, model):
         )
     ones = np.ones(len(next(iter(labels.values()))), "float32")
     return {
-        key: _weights(x, given[key], _names(model, key), f"output '{key}'")
+        key: _weights(x, given[key], heads[key], f"output '{key}'")
         if key in given
         else ones
         for key, x in labels.items()
     }
 
 
-def _names(model, key=None):
-    """The class names of a head, or () where it has none."""
-    head, _ = head_of(model, key)
-    return head.classes if head else ()
-
-
-def _weights(labels, class_weight, names, what):
+def _kind(labels, head):
+    """What labels are, as `mmkeras.heads.KINDS`: by their head, else by themselves."""
     labels = np.asarray(labels)
-    if labels.ndim != 1 or labels.dtype != "int32":
+    if labels.dtype.kind in "iu":
+        return "single"
+    there = labels[~np.isnan(labels)]
+    hot = bool(np.isin(there, (0, 1)).all())
+    if head and head.kind != "single":
+        return head.kind
+    # a head of width 1 that has no name of its own tells two classes apart
+    if hot and labels.shape[1:] == (1,):
+        return "single"
+    return "multi" if hot else "number"
+
+
+def _weights(labels, class_weight, head, what):
+    """The weights of one output's rows."""
+    labels, kind = np.asarray(labels), _kind(labels, head)
+    if kind == "number":
         raise ValueError(
-            f"`class_weight` wants one class a row. {what} has labels of shape "
-            f"{labels.shape} and dtype {labels.dtype}. For several classes a row weigh "
-            f"the loss: mmkeras.heads.multilabel(classes, positive_weight=...)."
+            f"`class_weight` wants classes, and {what} is of numbers: weigh its rows "
+            f"by `sample_weight`, or leave it out."
         )
-    if (labels < 0).any():  # rows without a label count nothing anyway
-        found = np.zeros(len(labels), "float32")
-        found[labels >= 0] = _weights(labels[labels >= 0], class_weight, names, what)
-        return found
+    if kind == "multi":
+        raise ValueError(
+            f"`class_weight` wants one class a row, and {what} takes several: weigh "
+            f"its loss in place of its rows, by mmkeras.heads.multilabel(classes, "
+            f"positive_weight=mmkeras.data.positive_weights(hot)), with "
+            f"hot = mmkeras.data.targets(table, column, mmkeras.heads.multilabel("
+            f"classes)) of the training rows; for other outputs name them, as in "
+            f"class_weight={{'<output>': 'balanced'}}."
+        )
+    if labels.ndim == 2:
+        labels = np.where(np.isnan(labels), -1, labels)[:, 0].astype("int32")
+    names = head.classes if head else ()
+    there = labels >= 0
+    found = np.zeros(len(labels), "float32")  # rows without a label count nothing
+    found[there] = _of_classes(labels[there], class_weight, names, what)
+    return found
+
+
+def _of_classes(labels, class_weight, names, what):
+    """The weights of rows by their class ids `(rows,)`, all there."""
     if class_weight == "balanced":
         classes, place, counts = np.unique(
             labels, return_inverse=True, return_counts=True

@@ -13,6 +13,14 @@ TASKS = ("classification", "multilabel", "regression")
 SCHEDULES = ("constant", "cosine")
 BAD_ROWS = ("raise", "absent")
 PRECISIONS = ("float32", "mixed_bfloat16", "mixed_float16")
+_UNWEIGHED = {
+    "multilabel": "`class_weight` wants one class a row. Received: task='multilabel'. "
+    "Leave it out, or weigh the loss from Python: heads.multilabel(classes, "
+    "positive_weight=data.positive_weights(data.targets(rows, label, "
+    "heads.multilabel(classes)))), all of `mmkeras`.",
+    "regression": "`class_weight` wants classes. Received: task='regression'. Leave "
+    "it out.",
+}
 
 
 @dataclasses.dataclass
@@ -96,6 +104,8 @@ class Recipe:
                 f"`class_weight` wants 'balanced' or a table, class -> weight. "
                 f"Received: {self.class_weight!r}"
             )
+        if self.class_weight is not None and self.task != "classification":
+            raise ValueError(_UNWEIGHED[self.task])
         if not self.sources:
             raise ValueError(
                 "A recipe wants at least one modality: --image, --text or --audio "

@@ -3,7 +3,9 @@
 from collections import Counter
 
 from mmkeras import data
-from mmkeras.data.bad import listing
+from mmkeras.data.bad import to_csv
+from mmkeras.data.cells import full_path
+from mmkeras.data.sharding import manifest
 
 
 def shard(table, out, progress, files=None, split=None, rows=1000, on_bad_row="raise"):
@@ -19,7 +21,8 @@ def shard(table, out, progress, files=None, split=None, rows=1000, on_bad_row="r
         on_bad_row: "raise" or "absent".
 
     Returns:
-        What was written, for the screen.
+        What was written, for the screen. Cells that could not be read are in
+        bad_rows.csv in the folder.
 
     Raises:
         ValueError: as `data.write_shards`.
@@ -42,10 +45,22 @@ def shard(table, out, progress, files=None, split=None, rows=1000, on_bad_row="r
         raise KeyboardInterrupt(
             f"The shards in '{out}' are whole: run the same command again to go on."
         ) from error
-    return _report(found, out, bad_rows)
+    bad_path = full_path("bad_rows.csv", out)
+    _write_bad(bad_path, bad_rows)
+    return _report(found, out, bad_rows, bad_path)
 
 
-def _report(found, out, bad_rows):
+def _write_bad(path, bad_rows):
+    """Writes the bad cells, or removes those of an earlier run."""
+    import tensorflow as tf
+
+    if bad_rows:
+        manifest.write_text(path, to_csv(bad_rows))
+    elif tf.io.gfile.exists(path):
+        tf.io.gfile.remove(path)
+
+
+def _report(found, out, bad_rows, bad_path):
     kinds = {}
     for column, about in found["columns"].items():
         kinds.setdefault(about["kind"], []).append(column)
@@ -64,7 +79,7 @@ def _report(found, out, bad_rows):
         )
     if bad_rows:
         lines.append(
-            f"{len(bad_rows)} cells could not be read and are missing in the shards:"
+            f"{len(bad_rows)} cells could not be read and are missing in the shards: "
+            f"all are in {bad_path}"
         )
-        lines.append(listing(bad_rows))
     return "\n".join(lines)

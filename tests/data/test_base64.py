@@ -4,7 +4,10 @@ import base64
 import json
 
 import numpy as np
+import pandas
 import pytest
+import soundfile
+from PIL import Image
 
 import mmkeras as mm
 from mmkeras.data.base64_cells import is_base64
@@ -71,5 +74,63 @@ def test_paths_are_no_base64(tmp_path):
         "SUQz.mp3",
         "a" * 90,
         "/9j/" + "long/" * 30 + "1.jpg",
+        "//" + "tmp/" * 20,
+        "//server/share/" + "long/" * 60 + "1.mp3",
     ):
         assert not is_base64(path)
+
+
+def mpeg_head(version, layer, rate, sampling, rest):
+    """The first four bytes of a frame, put together from its fields' bits."""
+    bits = f"{'1' * 11}{version:02b}{layer:02b}1{rate:04b}{sampling:02b}{rest:010b}"
+    return int(bits, 2).to_bytes(4)
+
+
+def test_sounds_without_a_tag_are_base64():
+    """MPEG 1, 2 and 2.5, layers 3 and 2, all bit rates; not what no frame has."""
+
+    def is_sound(*fields):
+        content = mpeg_head(*fields, 0b0011000100) + bytes(range(256)) * 2
+        return is_base64(base64.b64encode(content).decode())
+
+    for version in (0, 2, 3):
+        for layer in (1, 2, 3):
+            for rate in range(15):
+                assert all(is_sound(version, layer, rate, x) for x in (0, 1, 2))
+    wrong = [(1, 1, 5, 0), (3, 0, 5, 0), (3, 1, 15, 0), (3, 1, 5, 3)]
+    assert not any(is_sound(*x) for x in wrong)
+
+
+def test_mp3_and_bmp_in_the_table(contracts, tmp_path):
+    rng = np.random.default_rng(0)
+    wave = rng.normal(0, 0.1, 8000).astype("float32")
+    soundfile.write(tmp_path / "1.mp3", wave, 8000)
+    sound = (tmp_path / "1.mp3").read_bytes()
+    start = sound.index(b"\xff\xe3")  # the first frame: MPEG 2.5, as 8 kHz wants
+    (tmp_path / "1.mp3").write_bytes(sound[start:])
+    picture = rng.integers(0, 256, (4, 4, 3), "uint8")
+    Image.fromarray(picture).save(tmp_path / "1.bmp")
+    files = pandas.DataFrame({"photo": ["1.bmp"], "clip": ["1.mp3"]})
+    cells = {k: [as_base64(tmp_path / x[0])] for k, x in files.items()}
+    assert cells["clip"][0].startswith("/+") and cells["photo"][0].startswith("Qk")
+    both = {key: contracts[key] for key in ("photo", "clip")}
+    wanted = rows(files, both, root=tmp_path)
+    same(rows(pandas.DataFrame(cells), both), wanted)
+    np.testing.assert_array_equal(wanted[0]["photo"], picture)
+
+
+def test_a_long_cell_is_told_by_its_begin(contracts):
+    cell = base64.b64encode(b"unheard of" * 2000).decode()
+    table = pandas.DataFrame({"photo": [cell], "label": [cell]})
+    photo = {"photo": contracts["photo"]}
+    with pytest.raises(ValueError, match=r"longer than a path.*data:;base64,") as error:
+        mm.data.from_table(table, photo)
+    assert f"{cell[:70]}" in str(error.value)
+    assert "(26,6" in str(error.value) and len(str(error.value)) < 600
+    bad = []
+    rows(table, photo, on_bad_row="absent", bad_rows=bad)
+    assert len(str(bad[0])) < 400
+    names = ["ant", "bee"]
+    with pytest.raises(ValueError, match="wants one of the classes") as error:
+        mm.data.from_table(table.assign(photo=""), photo, "label", classes=names)
+    assert len(str(error.value)) < 400

@@ -143,6 +143,37 @@ def test_all_modalities_the_label_and_the_weight_move_together(method):
     assert np.mean(seen) > 0.7
 
 
+@pytest.mark.parametrize("method", ["mixup", "mixgen"])
+def test_inputs_alone_are_mixed_as_with_a_label(method):
+    """Who is whose partner is told by the text, whose words only one row has."""
+    x = batch({})
+    pair = {k: CONTRACTS[k] for k in ("photo", "title")}
+    x = {k: v for k, v in x.items() if k.removesuffix("_present") in pair}
+    options = {"method": method, "alpha": 1.0, "seed": 3}
+    rows = data(x)
+    alone = mm.data.mix(rows.map(lambda x, y: x), pair, **options)
+    (found,) = alone.as_numpy_iterator()
+    assert alone.element_spec.keys() == x.keys() and len(alone) == 1
+    (single,) = mm.data.mix(rows.map(lambda x, y: (x,)), pair, **options)
+    labelled = mm.data.mix(rows, pair, classes=ROWS, **options)
+    ((same, label),) = labelled.as_numpy_iterator()
+    for key in x:
+        np.testing.assert_array_equal(found[key], same[key])
+        np.testing.assert_array_equal(single[0][key], same[key])
+    apart = 0
+    for i, row in enumerate(found["title"]):
+        first = 1 + list(row[1:]).index(SEP)
+        others = {(w - 4) // 4 for w in row[first:] if w > SEP} or {i}
+        (j,) = others
+        share = label[i, i]
+        apart += i != j
+        if i != j:
+            assert row.tolist() == joined(i, j, share, method == "mixgen")
+        wanted = share * x["photo"][i] + (1 - share) * x["photo"][j]
+        np.testing.assert_allclose(found["photo"][i], wanted, rtol=1e-5, atol=1e-4)
+    assert apart > ROWS / 2
+
+
 def test_shares_are_beta_and_categories_follow_them():
     x = batch({})
     for alpha in (0.2, 1.0):
@@ -280,7 +311,8 @@ def test_errors():
     rows = data()
     wrong = [
         (rows.unbatch(), {}, r"wants batches, 'photo' of shape \(None, 2, 3, 3\)"),
-        (rows.map(lambda x, y: x), {}, r"wants elements \(inputs, label\)"),
+        (rows.map(lambda x, y: (x, y, y, y)), {}, "wants elements inputs, "),
+        (rows.map(lambda x, y: x), {}, "`classes` wants a `label`"),
         (data(np.zeros((ROWS, 2))), {}, "unknown .*missing .*'photo_present'"),
         (data({**x, "smell": x["clip"]}), {}, r"unknown \['smell'\].*Valid names: "),
         (data({"photo": x["photo"]}), {}, r"missing \['clip', 'clip_present', 'fa"),

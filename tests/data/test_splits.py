@@ -68,9 +68,10 @@ def test_by_column():
 
 
 def test_rows_without_group_stand_alone():
-    rows = table(50).assign(who=None)
-    parts = mm.data.split(rows, {"a": 0.5, "b": 0.5}, group="who")
-    assert [len(x) for x in parts.values()] == [25, 25]
+    for empty in (None, "", [None, "", float("nan"), ""] * 12 + ["", None]):
+        rows = table(50).assign(who=empty)
+        parts = mm.data.split(rows, {"a": 0.5, "b": 0.5}, group="who")
+        assert [len(x) for x in parts.values()] == [25, 25]
 
 
 def test_errors():

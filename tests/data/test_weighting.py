@@ -4,6 +4,7 @@ import keras
 import numpy as np
 import pandas
 import pytest
+from sklearn.preprocessing import MultiLabelBinarizer
 from sklearn.utils.class_weight import compute_sample_weight
 
 import mmkeras as mm
@@ -122,3 +123,75 @@ def test_positive_weights_make_both_sides_equal():
         mm.heads.multilabel(["a", "b"], positive_weight=[1.0])
     with pytest.raises(ValueError, match="above 0"):
         mm.heads.multilabel(["a", "b"], positive_weight=[1.0, 0.0])
+
+
+def test_a_head_of_width_1_has_two_classes():
+    """Strings, 0 and 1, with a row that has no label, alone and beside others."""
+    two = TABLE.assign(which=list("aaaaaaab"), flag=[0, 1, 1, 1, 1, 1, 1, 1])
+    one = model(keras.layers.Dense(1, name="y"))
+    for column in ("which", "flag"):
+        wanted = compute_sample_weight("balanced", two[column])
+        options = {"batch_size": 8, "class_weight": "balanced"}
+        ((_, y, weight),) = mm.data.from_table(two, one, column, **options)
+        assert y.shape == (8, 1) and set(np.ravel(y)) == {0, 1}
+        np.testing.assert_allclose(weight, wanted, rtol=1e-6)
+        heads = {"y": keras.layers.Dense(1), "side": keras.layers.Dense(2)}
+        label = {"y": column, "side": "other"}
+        ((_, _, weight),) = mm.data.from_table(two, model(heads), label, **options)
+        np.testing.assert_allclose(weight["y"], wanted, rtol=1e-6)
+        wanted = compute_sample_weight("balanced", two.other)
+        np.testing.assert_allclose(weight["side"], wanted, rtol=1e-6)
+    weigh = mm.data.weighting.row_weights
+    found = weigh(np.array([[0.0], [1.0], [1.0], [1.0], [np.nan]]), "balanced", one)
+    np.testing.assert_allclose(found, [2, 2 / 3, 2 / 3, 2 / 3, 0], rtol=1e-6)
+    found = weigh(np.array([[0.0], [1.0]]), {1: 5.0}, one)
+    assert found.tolist() == [1, 5]
+
+
+def test_several_classes_a_row_are_told_how_to_weigh():
+    heads = {
+        "many": mm.heads.multilabel(["a", "b"]).layer,
+        "side": mm.heads.classification(["x", "y"]).layer,
+        "cost": mm.heads.regression().layer,
+    }
+    label = {"many": "many", "side": "other", "cost": "price"}
+    read = {"label": label, "batch_size": 8}
+    heads = {k: x.from_config({**x.get_config(), "name": k}) for k, x in heads.items()}
+    three = model(heads)
+    message = "output 'many' takes several: .*positive_weights.*mmkeras.data.targets"
+    with pytest.raises(ValueError, match=message):
+        mm.data.from_table(TABLE, three, class_weight="balanced", **read)
+    named = {"side": "balanced"}
+    ((_, _, weight),) = mm.data.from_table(TABLE, three, class_weight=named, **read)
+    weight = {key: np.asarray(x) for key, x in weight.items()}
+    wanted = compute_sample_weight("balanced", TABLE.other)
+    np.testing.assert_allclose(weight["side"], wanted, rtol=1e-6)
+    assert (weight["many"] == 1).all() and (weight["cost"] == 1).all()
+    unnamed = {key: keras.layers.Dense(x) for key, x in (("many", 2), ("cost", 1))}
+    del label["side"]
+    for several in (unnamed, {"many": heads["many"], "cost": heads["cost"]}):
+        with pytest.raises(ValueError, match="output 'many' takes several"):
+            mm.data.from_table(
+                TABLE,
+                model(several),
+                classes={"many": ["a", "b"]},
+                class_weight="balanced",
+                **read,
+            )
+    with pytest.raises(ValueError, match="output 'cost' is of numbers"):
+        mm.data.from_table(TABLE, three, class_weight={"cost": "balanced"}, **read)
+    with pytest.raises(ValueError, match=r"all outputs are of numbers: \['cost'\]"):
+        mm.data.weighting.row_weights({"cost": np.ones((4, 2)) * 3}, "balanced", three)
+
+
+def test_the_way_that_the_error_names():
+    """Multi-hot labels before there is a model; single words are rows of 0 and 1."""
+    for column, names in (("many", ["a", "b"]), ("label", ["a", "b", "c"])):
+        hot = mm.data.targets(TABLE, column, mm.heads.multilabel(names))
+        wanted = MultiLabelBinarizer(classes=names).fit_transform(
+            [[y for y in x.split("|") if y] for x in TABLE[column]]
+        )
+        np.testing.assert_array_equal(hot, wanted)
+        weight = mm.data.positive_weights(hot)
+        np.testing.assert_allclose((weight * hot).sum(0), (1 - hot).sum(0))
+        mm.heads.multilabel(names, positive_weight=weight)

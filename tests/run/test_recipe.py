@@ -132,3 +132,6 @@ def test_class_weight_is_checked():
         Recipe("a.csv", "label", sources, class_weight=good)
     with pytest.raises(ValueError, match="`class_weight` wants 'balanced' or a table"):
         Recipe("a.csv", "label", sources, class_weight="equal")
+    for task, says in (("multilabel", "positive_weights"), ("regression", "classes")):
+        with pytest.raises(ValueError, match=f"class_weight.*{says}"):
+            Recipe("a.csv", "label", sources, task=task, class_weight="balanced")

@@ -65,4 +65,31 @@ def test_bad_files_are_listed(table, tmp_path, capsys):
     assert status == 2 and "row 3, column 'photo'" in said.err
     status, said = run(capsys, table, "--out", out, "--on-bad-row", "absent")
     assert status == 0
-    assert "1 cells could not be read" in said.out and "no such file" in said.out
+    told = f"1 cells could not be read and are missing in the shards: all are in {out}/"
+    assert told in said.out and "no such file" not in said.out
+
+
+def test_all_bad_files_are_kept(table, tmp_path, capsys):
+    """Thirteen of 26, also where the shards are there already; then they are mended."""
+    rows = pandas.read_csv(table)
+    rows = pandas.concat([rows] * 4 + [rows[:2]], ignore_index=True)
+    rows["photo"] = [f"{i}.png" if i % 2 else "0.png" for i in range(26)]
+    rows.to_csv(table, index=False)
+    for i in range(1, 26, 2):
+        (tmp_path / f"{i}.png").write_bytes(b"")
+    out = tmp_path / "shards"
+    for _ in range(2):
+        status, said = run(capsys, table, "--out", out, "--on-bad-row", "absent")
+        assert status == 0 and f"all are in {out}/bad_rows.csv" in said.out
+        found = pandas.read_csv(out / "bad_rows.csv")
+        assert list(found) == ["row", "column", "path", "reason"]
+        assert found["row"].tolist() == list(range(1, 26, 2))
+        assert found["path"].tolist() == [f"'{tmp_path}/{i}.png'" for i in found["row"]]
+        assert set(found["reason"]) == {"the file is empty"}
+        assert set(found["column"]) == {"photo"}
+    rows.iloc[::2].to_csv(table, index=False)
+    for file in out.glob("shard*"):
+        file.unlink()
+    status, said = run(capsys, table, "--out", out)
+    assert status == 0 and "could not be read" not in said.out
+    assert not (out / "bad_rows.csv").exists()

@@ -11,15 +11,22 @@ be of any file system that tf.io.gfile knows.
 
 import contextlib
 import json
+import os
+import platform
+import re
+import time
 from concurrent.futures import ThreadPoolExecutor
 from typing import NamedTuple
 
 from mmkeras.aside import to_disk
+from mmkeras.data import remote
 from mmkeras.data.cells import full_path
 
 NAME = "shards.json"
 FORMAT = 1
 _THREADS = 16
+_TEMPORARY = re.compile(r".+\.(?:tfrecord|json|csv)\.(.*)-(\d+)\.tmp")
+_OLD = 3600.0  # seconds after which a temporary file is a dead run's
 
 
 class Shard(NamedTuple):
@@ -43,10 +50,13 @@ def index_name(file):
 
 @contextlib.contextmanager
 def whole(path):
-    """Gives a temporary path; renames it to `path` when the block succeeds."""
+    """Gives a temporary path; renames it to `path` when the block succeeds.
+
+    The path is this process's own: another one may write the same file meanwhile.
+    """
     import tensorflow as tf
 
-    temporary = f"{path}.tmp"  # a killed run's is overwritten by the next one
+    temporary = f"{path}.{platform.node()}-{os.getpid()}.tmp"
     try:
         yield temporary
         if "://" not in path:
@@ -55,6 +65,52 @@ def whole(path):
     finally:
         if tf.io.gfile.exists(temporary):
             tf.io.gfile.remove(temporary)
+
+
+def remove_dead(folder):
+    """Removes the temporary files of killed runs.
+
+    Those of this host whose process is gone, and all that are an hour old.
+    """
+    import tensorflow as tf
+
+    for name in tf.io.gfile.listdir(folder):
+        found = _TEMPORARY.fullmatch(name)
+        path = full_path(name, folder)
+        try:
+            if found and (_is_dead(*found.groups()) or _age(path) > _OLD):
+                tf.io.gfile.remove(path)
+        except tf.errors.NotFoundError:
+            pass  # its process finished it meanwhile
+
+
+def _is_dead(host, process):
+    """Whether a process of this host is gone."""
+    # elsewhere than on POSIX a signal of 0 would end it
+    if host != platform.node() or os.name != "posix":
+        return False
+    try:
+        os.kill(int(process), 0)
+    except ProcessLookupError:
+        return True
+    except OSError:
+        pass  # it is another user's
+    return False
+
+
+def _age(path):
+    """Seconds since a file was written."""
+    import tensorflow as tf
+
+    return time.time() - tf.io.gfile.stat(path).mtime_nsec / 1e9
+
+
+def write_text(path, text):
+    """Writes a text so that all of it is there or none."""
+    import tensorflow as tf
+
+    with whole(path) as temporary, tf.io.gfile.GFile(temporary, "w") as file:
+        file.write(text)
 
 
 def write_lines(path, lines):
@@ -112,6 +168,7 @@ def read(folder):
     """
     import tensorflow as tf
 
+    remote.check(folder, "`folder`")
     path = full_path(NAME, folder)
     if not tf.io.gfile.exists(path):
         begun = tf.io.gfile.exists(full_path(file_name(0), folder))

@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 
+from mmkeras.data import remote
 from mmkeras.data.bad import BadRow, BadRows, reason
 from mmkeras.data.cells import full_path
 from mmkeras.data.sharding import kinds, manifest
@@ -74,6 +75,7 @@ def write_shards(
             written with other arguments.
         OSError: a shard cannot be written, say on a full disk; those before it stay.
     """
+    remote.check(os.fspath(folder), "`folder`")
     frame = as_frame(table)
     root = os.fspath(root or frame.attrs.get("root") or ".")
     for column in columns or ():
@@ -103,6 +105,7 @@ class _Writer:
 
         tf.io.gfile.makedirs(self.folder)
         self._check_folder()
+        manifest.remove_dead(self.folder)
         shards = []
         with ThreadPoolExecutor(_THREADS) as pool:
             for part, rows in self._parts():
