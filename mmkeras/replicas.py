@@ -6,6 +6,9 @@ replica gathers the whole batch, computes the same loss G on it, and gives G / N
 optimizer, which adds up the N replicas' gradients. The gradient of a gather is the sum
 over the replicas of what they send back to it, hence dG/dw for every weight w, whether
 it lies before the gather (an encoder's) or after it (a temperature): one device's step.
+
+A loss that is a sum over rows, each of which looks at all others, need not be computed
+N times: of batch x batch logits each replica takes its own rows, and `whole` adds up.
 """
 
 import keras
@@ -43,6 +46,20 @@ def share(loss):
     """
     context = _context()
     return loss if context is None else loss / context.num_replicas_in_sync
+
+
+def whole(part):
+    """The joined batch's loss G, of which each replica has a part, for `add_loss`.
+
+    G, the parts' sum, on every replica. The gradient is that of replicas x part, since
+    Keras divides what `add_loss` gets by the replicas and the optimizer adds up.
+    """
+    context = _context()
+    if context is None:
+        return part
+    part = part * context.num_replicas_in_sync
+    kept = keras.ops.stop_gradient(part)
+    return part + context.all_reduce("MEAN", kept) - kept
 
 
 def several():

@@ -1,5 +1,6 @@
 """The same program on one device, on two, and on two workers."""
 
+import functools
 import json
 import os
 import socket
@@ -10,8 +11,10 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import tensorflow as tf
 
 import mmkeras as mm
+from mmkeras import mends
 
 SCRIPT = Path(__file__).parent / "distribute_worker.py"
 
@@ -169,6 +172,55 @@ def test_a_wrong_tf_config(monkeypatch, text, message):
     monkeypatch.setenv("TF_CONFIG", text)
     with pytest.raises(ValueError, match=message):
         mm.distribute.worker()
+
+
+@pytest.fixture
+def asked(monkeypatch):
+    """Gives a function: the environment -> the strategy chosen, and what was mended."""
+    monkeypatch.delenv("TF_CONFIG", raising=False)
+
+    def choose(gpus, config=None):
+        found = []
+
+        def listed(kind):
+            assert kind == "GPU"
+            return [f"/device:GPU:{i}" for i in range(gpus)]
+
+        monkeypatch.setattr(tf.config, "list_logical_devices", listed)
+        for name in ("multi_worker_fit", "optimizers"):
+            mend = functools.partial(found.append, name)
+            monkeypatch.setattr(mends, name, mend)
+        for name in ("MirroredStrategy", "MultiWorkerMirroredStrategy"):
+            monkeypatch.setattr(tf.distribute, name, lambda name=name: name)
+        if config:
+            monkeypatch.setenv("TF_CONFIG", json.dumps(config))
+        return mm.distribute.strategy(), found
+
+    mm.distribute.strategy.cache_clear()
+    yield choose
+    mm.distribute.strategy.cache_clear()
+
+
+def test_several_gpus(asked):
+    assert asked(2) == ("MirroredStrategy", ["optimizers"])
+    again = mm.distribute.strategy()
+    assert again == "MirroredStrategy"  # of the first call
+
+
+@pytest.mark.parametrize("gpus", [0, 1])
+def test_one_device(asked, gpus):
+    assert asked(gpus) == (tf.distribute.get_strategy(), [])
+
+
+def test_several_workers_come_before_several_gpus(asked):
+    config = {"cluster": CLUSTER, "task": {"type": "worker", "index": 1}}
+    mended = ["multi_worker_fit", "optimizers"]
+    assert asked(2, config) == ("MultiWorkerMirroredStrategy", mended)
+
+
+def test_one_worker_has_all_of_its_gpus(asked):
+    config = {"cluster": ALONE, "task": {"type": "worker", "index": 0}}
+    assert asked(2, config) == ("MirroredStrategy", ["optimizers"])
 
 
 def test_the_rows_of_a_batch_are_shared():

@@ -11,7 +11,7 @@ _TINY = 1e-12
 _NEVER = -1e9  # a logit that takes no part in a softmax
 
 
-def info_nce(a, b, temperature=0.07, presence=None, memory=None):
+def info_nce(a, b, temperature=0.07, presence=None, memory=None, own=None):
     """Symmetric InfoNCE: find b_i among all b from a_i, and a_i among all a from b_i.
 
     s_ij = cos(a_i, b_j) / temperature,
@@ -31,6 +31,9 @@ def info_nce(a, b, temperature=0.07, presence=None, memory=None):
             not be found as: tensors `(size, dim)` and `(size,)`, 0 where no row is. The
             softmax from a_i runs over all b and rows_b, that from b_i over all a and
             rows_a; no gradient reaches them.
+        own: optional `(a, b, presence)`, this replica's rows, where `a` and `b` are
+            those of all replicas: only its own look for their others, and the replicas'
+            results add up to the loss of all rows.
 
     Returns:
         Scalar; log(batch) where all rows are alike.
@@ -40,19 +43,27 @@ def info_nce(a, b, temperature=0.07, presence=None, memory=None):
     """
     a, b, there = _pairs(a, b, presence)
     a, b, temperature = unit(a), unit(b), _as(temperature, a)
-    logits = ops.matmul(a, ops.transpose(b)) / temperature
-    right = ops.diagonal(logits)
-    to_b = ops.where(there[None, :] > 0, logits, _NEVER)
-    to_a = ops.where(there[None, :] > 0, ops.transpose(logits), _NEVER)
+    if own is None:
+        x, y, counted = a, b, there
+        to_b = ops.matmul(a, ops.transpose(b)) / temperature
+        right, to_a = ops.diagonal(to_b), ops.transpose(to_b)
+    else:
+        x, y, counted = _pairs(*own)
+        x, y = unit(x), unit(y)
+        to_b = ops.matmul(x, ops.transpose(b)) / temperature
+        to_a = ops.matmul(y, ops.transpose(a)) / temperature
+        right = ops.sum(x * y, axis=1) / temperature
+    to_b = ops.where(there[None, :] > 0, to_b, _NEVER)
+    to_a = ops.where(there[None, :] > 0, to_a, _NEVER)
     if memory is not None:
         past_a, past_b = memory
-        to_b = ops.concatenate([to_b, _past(a, *past_b) / temperature], axis=1)
-        to_a = ops.concatenate([to_a, _past(b, *past_a) / temperature], axis=1)
+        to_b = ops.concatenate([to_b, _past(x, *past_b) / temperature], axis=1)
+        to_a = ops.concatenate([to_a, _past(y, *past_a) / temperature], axis=1)
     losses = (ops.logsumexp(to_a, axis=1) + ops.logsumexp(to_b, axis=1)) / 2 - right
-    return _mean(losses, there)
+    return _mean(losses, counted, there)
 
 
-def siglip(a, b, temperature=0.1, bias=-10.0, presence=None):
+def siglip(a, b, temperature=0.1, bias=-10.0, presence=None, own=None):
     """Sigmoid loss: each pair (i, j) is right (i = j) or wrong, on its own.
 
     L = -1/n sum_ij log sigmoid(z_ij (cos(a_i, b_j) / temperature + bias)), z_ij = 1
@@ -69,6 +80,7 @@ def siglip(a, b, temperature=0.1, bias=-10.0, presence=None):
         temperature: positive number or scalar tensor.
         bias: number or scalar tensor; about -log(batch) starts balanced.
         presence: optional tensor `(batch,)`, 1 where both sides are there.
+        own: as of `info_nce`.
 
     Returns:
         Scalar.
@@ -77,11 +89,19 @@ def siglip(a, b, temperature=0.1, bias=-10.0, presence=None):
         Zhai et al. 2023, arXiv:2303.15343, algorithm 1.
     """
     a, b, there = _pairs(a, b, presence)
-    logits = ops.matmul(unit(a), ops.transpose(unit(b))) / _as(temperature, a)
-    logits = logits + _as(bias, a)
-    sign = 2 * ops.eye(ops.shape(a)[0], dtype=a.dtype) - 1
-    losses = ops.softplus(-sign * logits) * there[None, :]
-    return _mean(ops.sum(losses, axis=1), there)
+    a, b, temperature, bias = unit(a), unit(b), _as(temperature, a), _as(bias, a)
+    if own is None:
+        logits = ops.matmul(a, ops.transpose(b)) / temperature + bias
+        sign = 2 * ops.eye(ops.shape(a)[0], dtype=a.dtype) - 1
+        losses = ops.softplus(-sign * logits) * there[None, :]
+        return _mean(ops.sum(losses, axis=1), there)
+    x, y, counted = _pairs(*own)
+    x, y = unit(x), unit(y)
+    logits = ops.matmul(x, ops.transpose(b)) / temperature + bias
+    right = ops.sum(x * y, axis=1) / temperature + bias
+    # all as wrong pairs, then the right one: softplus(-z) = softplus(z) - z
+    losses = ops.sum(ops.softplus(logits) * there[None, :], axis=1) - right
+    return _mean(losses, counted, there)
 
 
 def supervised_contrastive(features, labels, temperature=0.1, presence=None):
@@ -240,8 +260,8 @@ def _past(queries, rows, taken):
     return ops.where(taken[None, :] > 0, cosines, _NEVER)
 
 
-def _mean(losses, weights):
-    """Weighted mean over rows; 0 where no row counts."""
+def _mean(losses, weights, all_weights=None):
+    """Weighted mean over rows, or a part of the rows' share in it; 0 of no rows."""
     losses = ops.where(weights > 0, losses, 0)
-    total = ops.sum(weights)
+    total = ops.sum(weights if all_weights is None else all_weights)
     return ops.sum(losses * weights) / ops.where(total > 0, total, 1)

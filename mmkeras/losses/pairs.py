@@ -9,7 +9,7 @@ from keras import ops
 
 from mmkeras.losses import formulas
 from mmkeras.losses.memory import Memory
-from mmkeras.replicas import gather, several
+from mmkeras.replicas import gather, several, whole
 
 
 class PairLoss(keras.layers.Layer):
@@ -32,8 +32,11 @@ class PairLoss(keras.layers.Layer):
     def build(self, features_shape, presence_shape=None):
         _check(type(self).__name__, features_shape, presence_shape)
 
-    def losses_of(self, x, there, training):
-        """The loss of each pair of modalities of the joined batch."""
+    def losses_of(self, x, there, own, training):
+        """The loss of each pair of modalities of the joined batch.
+
+        `own` is this replica's `(x, there)`.
+        """
         return [
             self.pair_loss(x[a], x[b], there[a] * there[b])
             for a, b in itertools.combinations(x, 2)
@@ -42,8 +45,8 @@ class PairLoss(keras.layers.Layer):
     def call(self, features, presence=None, training=False):
         names = sorted(features)
         columns = {name: _column(features, presence, name) for name in names}
-        x, there = gather([{n: features[n] for n in names}, columns])
-        losses = self.losses_of(x, there, training)
+        own = {n: features[n] for n in names}, columns
+        losses = self.losses_of(*gather(own), own, training)
         self.add_loss(self.weight * sum(losses) / len(losses))
         return features
 
@@ -155,21 +158,23 @@ class InfoNCE(PairLoss):
         if self.past:
             self.past.build(features_shape)
 
-    def losses_of(self, x, there, training):
-        if not (self.past and training):
-            return super().losses_of(x, there, training)
-        past, scale = self.past(x), ops.exp(-self.log_scale)
-        losses = [
-            formulas.info_nce(
-                x[a], x[b], scale, there[a] * there[b], (past[a], past[b])
-            )
-            for a, b in itertools.combinations(x, 2)
-        ]
-        self.past.push(x, there)  # after: a batch is no negative of its own
+    def losses_of(self, x, there, own, training):
+        remembers = self.past and training
+        past = self.past(x) if remembers else None
+        losses = []
+        for a, b in itertools.combinations(x, 2):
+            arguments = [x[a], x[b], there[a] * there[b]]
+            if several():  # each looks at its own rows of the logits alone
+                arguments.append((own[0][a], own[0][b], own[1][a] * own[1][b]))
+            memory = {"memory": (past[a], past[b])} if remembers else {}
+            losses.append(whole(self.pair_loss(*arguments, **memory)))
+        if remembers:  # after: a batch is no negative of its own
+            self.past.push(x, there)
         return losses
 
-    def pair_loss(self, a, b, presence):
-        return formulas.info_nce(a, b, ops.exp(-self.log_scale), presence)
+    def pair_loss(self, a, b, presence, own=None, memory=None):
+        scale = ops.exp(-self.log_scale)
+        return formulas.info_nce(a, b, scale, presence, memory, own)
 
     def get_config(self):
         own = {"temperature": self.temperature, "learned": self.learned}
@@ -224,9 +229,9 @@ class SigLIP(InfoNCE):
             name="offset",
         )
 
-    def pair_loss(self, a, b, presence):
+    def pair_loss(self, a, b, presence, own=None):
         temperature = ops.exp(-self.log_scale)
-        return formulas.siglip(a, b, temperature, self.offset, presence)
+        return formulas.siglip(a, b, temperature, self.offset, presence, own)
 
     def get_config(self):
         config = {**super().get_config(), "bias": self.bias}

@@ -6,7 +6,7 @@ from mmkeras import data, transfer
 from mmkeras.data.ahead import ahead
 from mmkeras.data.dataset import row_numbers
 from mmkeras.model import encoders, readers
-from mmkeras.run import files
+from mmkeras.run import devices, files
 
 # rows are kept in memory between epochs up to this many bytes
 _MEMORY = 2**30
@@ -27,6 +27,8 @@ class Rows:
     def __init__(self, recipe, model, parts, columns, bad_rows, progress):
         self.recipe, self.model, self.parts = recipe, model, parts
         self.columns, self.bad_rows, self.progress = columns, bad_rows, progress
+        #: Whether several replicas share each batch: they want whole ones to train on.
+        self.shared = devices.replicas_of(model) > 1
         #: Modalities whose encoders are frozen now: their features are kept.
         self.frozen = [
             name for name, x in encoders(model).items() if transfer.is_frozen(x)
@@ -52,6 +54,7 @@ class Rows:
             batch_size=self.recipe.batch_size,
             audio_cache=files.features_folder(self.recipe.cache),
             resume=resume,
+            drop_remainder=self._whole(part) and not isinstance(model, dict),
             **self._reading(part, not isinstance(model, dict)),
         )
 
@@ -67,14 +70,15 @@ class Rows:
             columns=self.columns,
             **self._reading(part),
         )
+        batch, seed = self.recipe.batch_size, self.recipe.seed
         if self.folder:
             if not self._is_small(found):
-                batch, seed = self.recipe.batch_size, self.recipe.seed
-                return found.dataset(batch, shuffle, seed, resume)
+                return self._cut(found.dataset(batch, shuffle, seed, resume), part)
             found = found.arrays()
-        if not shuffle:
-            return found
-        return shuffled(found, self.recipe.batch_size, self.recipe.seed, resume)
+        if shuffle:
+            return self._cut(shuffled(found, batch, seed, resume), part)
+        # arrays go in batches of 32, which replicas may not be able to share
+        return in_order(found, batch) if self.shared else found
 
     def on_what(self):
         """What the first stage trains on, for the screen."""
@@ -88,7 +92,7 @@ class Rows:
 
     def per_execution(self):
         """Steps that a trunk takes at once; one where an encoder trains with it."""
-        if len(self.frozen) < len(self.columns):
+        if self.shared or len(self.frozen) < len(self.columns):
             return 1
         return min(8, self._batches_of("train"))
 
@@ -112,7 +116,15 @@ class Rows:
         return wide * sum(map(len, self.parts.values())) <= _MEMORY
 
     def _batches_of(self, part):
-        return math.ceil(len(self.parts[part]) / self.recipe.batch_size)
+        batches = len(self.parts[part]) / self.recipe.batch_size
+        return math.floor(batches) if self._whole(part) else math.ceil(batches)
+
+    def _whole(self, part):
+        """Whether a last, smaller batch is left out."""
+        return self.shared and part == "train"
+
+    def _cut(self, batches, part):
+        return batches.take(self._batches_of(part)) if self._whole(part) else batches
 
     def _is_small(self, features):
         return features.nbytes <= _MEMORY and self.fit_in_memory()
@@ -139,3 +151,10 @@ def shuffled(arrays, batch_size, seed, resume=None):
         return tf.nest.map_structure(lambda x: tf.gather(x, rows), arrays)
 
     return ahead(numbers.batch(batch_size).map(gather, -1))
+
+
+def in_order(arrays, batch_size):
+    """Batches of arrays in memory, in their order."""
+    import tensorflow as tf
+
+    return ahead(tf.data.Dataset.from_tensor_slices(arrays).batch(batch_size))

@@ -3,8 +3,9 @@
 import keras
 import numpy as np
 
+from mmkeras import distribute
 from mmkeras.resume import Resume
-from mmkeras.run import logs
+from mmkeras.run import devices, logs
 
 _JIT = {"auto": "auto", "on": True, "off": False}
 
@@ -14,8 +15,16 @@ def compile_for(model, head, rate, recipe, steps=None, per_execution=1):
 
     With `steps` the rate falls to 0 over them by a cosine. A trunk's steps are so
     short that starting them costs as much: `per_execution` of them start as one. Under
-    a float16 policy Keras adds the scaling of the loss.
+    a float16 policy Keras adds the scaling of the loss. On several replicas batch
+    normalisation takes the statistics of all.
     """
+    if devices.replicas_of(model) > 1:
+        distribute.synchronize_batch_norm(model)
+    with model.distribute_strategy.scope():
+        _compile(model, head, rate, recipe, steps, per_execution)
+
+
+def _compile(model, head, rate, recipe, steps, per_execution):
     if steps:
         rate = keras.optimizers.schedules.CosineDecay(rate, steps)
     optimizer = keras.optimizers.AdamW(
@@ -77,7 +86,7 @@ def _make_variables(model, rows):
     Keras makes them while it traces that step, and then has to trace it again, which
     for large encoders takes longer than an epoch of a few rows.
     """
-    if model.distribute_strategy.num_replicas_in_sync == 1:
+    if devices.replicas_of(model) == 1:
         zeros = keras.tree.map_structure(_zeros, rows.element_spec)
         with model.distribute_strategy.scope():
             model._symbolic_build(data_batch=zeros)

@@ -12,7 +12,7 @@ from mmkeras.aside import aside
 from mmkeras.data.labels import class_name, class_names
 from mmkeras.data.table import is_missing
 from mmkeras.model import multimodal, readers
-from mmkeras.run import build, card, facts, files, precision, stage
+from mmkeras.run import build, card, devices, facts, files, precision, stage
 from mmkeras.run.progress import Progress
 from mmkeras.run.recipe import Recipe
 from mmkeras.run.rows import Rows
@@ -41,6 +41,10 @@ def train(recipe, progress=None, command="mmkeras train", resume=False):
     and the encoders that train are then fitted on that. With `finetune_epochs` the
     frozen encoders are released and the whole model goes on end to end.
 
+    Several GPUs of this host share each batch; batch normalisation that trains takes
+    its statistics over all of them, and a last, smaller batch is left out. Frozen
+    encoders run on the first GPU, and so does all that comes after training.
+
     Args:
         recipe: `recipe.Recipe`.
         progress: `progress.Progress`; default: silent.
@@ -54,20 +58,27 @@ def train(recipe, progress=None, command="mmkeras train", resume=False):
 
     Raises:
         ValueError: a wrong table, label, encoder or option; nothing is written then.
-            Or `resume` and the run that was stopped had another recipe.
+            Or `resume` and the run that was stopped had another recipe. Or TF_CONFIG
+            names several workers; several GPUs and a batch that they cannot share.
     """
     with precision.policy(recipe.precision):
         return _train(recipe, progress or Progress(quiet=True), command, resume)
 
 
 def _train(recipe, progress, command, resume):
+    strategy = devices.strategy_for(recipe)
+    replicas = strategy.num_replicas_in_sync
     state = _state(recipe, resume, progress)
     keras.utils.set_random_seed(recipe.seed)
     parts = split(recipe)
+    devices.check_rows(parts, recipe.batch_size, replicas)
     columns = {name: x.column or name for name, x in recipe.sources.items()}
     names = classes(recipe, parts)
     head = build.head(recipe.task, names, recipe.head_dropout, recipe.fusion)
-    model = assemble(recipe, head, parts["train"], columns)
+    with strategy.scope():
+        model = assemble(recipe, head, parts["train"], columns)
+    if replicas > 1:
+        progress.say(f"Training on {replicas} replicas, which share each batch.")
     for name, source in recipe.sources.items():
         if source.kind == "tabular":
             progress.say(facts.told(name, source, readers(model)[name]))
@@ -80,7 +91,7 @@ def _train(recipe, progress, command, resume):
     history = _fit_head(model, head, rows, recipe, progress, state)
     if recipe.finetune_epochs:
         _join(history, _finetune(model, head, rows, recipe, progress, state))
-    model = precision.in_float32(model)
+    model = precision.in_float32(devices.here(model))
     stage.compile_for(model, head, recipe.learning_rate, recipe)
 
     fitted = _calibrate(model, rows, progress) if recipe.calibrate else None
@@ -182,6 +193,9 @@ def assemble(recipe, head, train_rows, columns):
     """The multimodal model of a recipe, frozen as it says."""
     made = {}
     for name, source in recipe.sources.items():
+        if isinstance(source.encoder, keras.Model):
+            encoder = devices.here(source.encoder)
+            source = dataclasses.replace(source, encoder=encoder)
         sentences = ()
         if source.kind == "text":  # a column of numbers is text too
             sentences = train_rows[columns[name]].dropna().astype(str)
@@ -217,7 +231,8 @@ def _fit_head(model, head, rows, recipe, progress, state):
         train, val = rows.stream("train", **shuffled), rows.stream("val")
         return stage.fit(model, train, val, recipe.epochs, callbacks, progress)
     train, val = rows.features("train", **shuffled), rows.features("val")
-    part = transfer.trunk(model)
+    with model.distribute_strategy.scope():
+        part = transfer.trunk(model)
     rate = recipe.learning_rate
     stage.compile_for(part, head, rate, recipe, steps, rows.per_execution())
     progress.say(f"Training {part.count_params():,} parameters{rows.on_what()}.")

@@ -186,3 +186,52 @@ def test_correlation_does_not_change_with_scale():
     wanted = losses.correlation(a, b, 0.01)
     for scale in (1e-4, 1e4):
         np.testing.assert_allclose(losses.correlation(scale * a, b, 0.01), wanted)
+
+
+MEMORY = tuple((np.random.default_rng(3).normal(size=(4, 3)), np.ones(4)) for _ in "ab")
+PARTS = {
+    "info_nce": (losses.info_nce, {"temperature": 0.2}),
+    "remembers": (losses.info_nce, {"temperature": 0.2, "memory": MEMORY}),
+    "siglip": (losses.siglip, {"temperature": 0.3, "bias": -1.5}),
+}
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_replicas_parts_add_up(name):
+    """Three replicas' own rows, one of them without a row; rows that lack a side."""
+    loss, arguments = PARTS[name]
+    there = np.array([1, 0, 1, 1, 1, 0, 1.0])
+
+    def parts(a, b):
+        found = []
+        for part in (slice(0, 3), slice(3, 7), slice(7, 7)):
+            own = (a[part], b[part], there[part])
+            found.append(loss(a, b, presence=there, own=own, **arguments))
+        return tf.add_n(found)
+
+    a, b = pairs()
+    a[1] = np.nan
+    value, slopes = gradients(parts, a, b)
+    whole, wanted = gradients(
+        lambda a, b: loss(a, b, presence=there, **arguments), a, b
+    )
+    np.testing.assert_allclose(value, whole, rtol=1e-10)
+    for found, slope in zip(slopes, wanted, strict=True):
+        np.testing.assert_allclose(found, slope, atol=1e-10)
+
+
+@pytest.mark.parametrize("name", PARTS)
+def test_a_part_makes_no_logits_of_others(name):
+    loss, arguments = PARTS[name]
+
+    @tf.function
+    def step(a, b):
+        with tf.GradientTape() as tape:
+            tape.watch([a, b])
+            value = loss(a, b, own=(a[:3], b[:3], None), **arguments)
+        return tape.gradient(value, [a, b])
+
+    spec = tf.TensorSpec((19, 3), tf.float64)
+    made = step.get_concrete_function(spec, spec).graph.get_operations()
+    shapes = {tuple(y.shape) for x in made for y in x.outputs if y.shape.rank == 2}
+    assert (3, 19) in shapes and (19, 19) not in shapes
