@@ -7,6 +7,7 @@ import sys
 from mmkeras.run import flags
 
 _LABEL = "label column, of several outputs OUTPUT=COLUMN; default: that of the training"
+_AGAIN = " Go on with the same command and --resume."
 
 
 def main(argv=None):
@@ -16,22 +17,31 @@ def main(argv=None):
     try:
         return arguments.run(arguments, shlex.join(["mmkeras", *argv])) or 0
     except KeyboardInterrupt as error:
-        why = f". {error}" if str(error) else ""
-        sys.stderr.write(f"mmkeras: interrupted{why}\n")
-        return 130
+        return _stopped("interrupted", 130, str(error), arguments)
+    except SystemExit as error:
+        if not hasattr(error, "__notes__"):
+            raise
+        return _stopped("terminated", error.code, error.__notes__[0], arguments)
     except Exception as error:
-        message = _message(error)
+        message = _message(error, arguments.command)
         if arguments.debug or message is None:
             raise
         sys.stderr.write(f"mmkeras: error: {message}\n")
         return 2
 
 
-def _message(error):
+def _stopped(word, status, why, arguments):
+    again = _AGAIN * (arguments.command == "train" and bool(why))
+    sys.stderr.write(f"mmkeras: {word}{'. ' * bool(why)}{why}{again}\n")
+    return status
+
+
+def _message(error, command):
     """What to tell the user, or None where the error is a defect of ours."""
     if isinstance(error, ValueError | OSError | ImportError):
         hint = " On the command line: --trust." * ("safe_mode=False" in str(error))
-        return f"{error}{hint}"
+        kept = command == "train" and "could not be written" in str(error)
+        return f"{error}{hint}{_AGAIN * kept}"
     if type(error).__module__.startswith("tensorflow."):
         # tf.data wraps an error raised while rows are read, traceback and all
         text = str(error).split("ValueError: ", 1)[-1]
@@ -74,12 +84,10 @@ def parser():
         command.set_defaults(run=run)
     export = commands.add_parser("export", help="write a SavedModel or a file")
     export.add_argument("model", metavar="MODEL", help=".keras file or folder")
-    export.add_argument(
-        "--to", default="saved_model", help="saved_model, tflite or onnx"
-    )
-    export.add_argument(
-        "--out", help="version folder, or file; default: beside the model"
-    )
+    to = "saved_model, tflite or onnx, or several: saved_model,tflite"
+    export.add_argument("--to", default="saved_model", metavar="FORMS", help=to)
+    place = "version folder, or file, or of several a folder; default: beside MODEL"
+    export.add_argument("--out", help=place)
     export.add_argument(
         "--quantize", help="of a TFLite file: float16, dynamic or int8; default: none"
     )
@@ -297,17 +305,17 @@ def _predict(arguments, command):
 
 def _export(arguments, command):
     _quiet()
-    from mmkeras.run import apply
+    from mmkeras.run.export import export_model
 
-    report = apply.export_model(
+    for report in export_model(
         arguments.model,
         arguments.out,
         arguments.trust,
         arguments.to,
         arguments.quantize,
         arguments.data,
-    )
-    _print(report)
+    ):
+        _print(report)
 
 
 def _report(arguments, command):

@@ -177,10 +177,11 @@ def check_encoders(encoders):
             f"Received: {encoders!r}"
         )
     for modality, model in encoders.items():
-        if not str(modality).isidentifier() or modality.endswith("_present"):
+        plain = str(modality).isidentifier() and str(modality).isascii()
+        if not plain or modality.endswith("_present"):
             raise ValueError(
-                f"A modality's name wants letters, digits and '_', and no ending "
-                f"'_present', since it names inputs. Received: {modality!r}"
+                f"A modality's name wants letters (a to z), digits and '_', and no "
+                f"ending '_present', since it names inputs. Received: {modality!r}"
             )
         if not isinstance(model, keras.Model):
             raise ValueError(

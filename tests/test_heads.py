@@ -163,6 +163,8 @@ def test_wrong_temperature(wrong):
     "classes, kind, message",
     [
         (["a", "a"], "single", "different names"),
+        (["class", "b"], "single", "cannot be called 'class'"),
+        (["class", "b"], "multi", "cannot be called 'class'"),
         (["a"], "single", "two or more classes"),
         (["a", "b"], "soft", "'single', 'multi', 'number'"),
         ([], "multi", "at least one"),

@@ -96,6 +96,7 @@ def test_modality_dropout_acts_in_training_only():
     [
         ({}, "at least one"),
         ({"two words": tiny.encoder()}, "two words"),
+        ({"größe": tiny.encoder()}, r"letters \(a to z\).*'größe'"),
         ({"left_present": tiny.encoder()}, "_present"),
         ({"left": keras.layers.Dense(2)}, r"encoders\['left'\]"),
     ],

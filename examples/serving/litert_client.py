@@ -40,7 +40,8 @@ class Model:
     def __call__(self, row):
         """Outputs by name, for a dict: modality -> path, text, or line of CSV.
 
-        A modality that the row lacks, or an empty string, is absent.
+        A modality that the row lacks is absent, and so is an empty string or a line
+        whose fields are all empty.
         """
         unknown = set(row) - set(self.card["modalities"])
         if unknown:
@@ -52,8 +53,9 @@ class Model:
         for name, made in self.card["modalities"].items():
             value = row.get(name)
             tensor = self.read(name, value) if value else np.zeros(made["shape"])
+            there = any(cells(value)) if made["kind"] == "table" else bool(value)
             tensors[name] = tensor[None].astype(made["dtype"])
-            tensors[f"{name}_present"] = np.float32([bool(value)])
+            tensors[f"{name}_present"] = np.float32([there])
         wanted = {name: tensors[name] for name in self.card["inputs"]}
         return {name: x[0] for name, x in self.serve(**wanted).items()}
 
@@ -72,10 +74,29 @@ class Model:
         raise ValueError(f"'{name}' is of a kind of its own: '{made['kind']}'.")
 
     def named(self, outputs):
-        """Outputs for people: the class, and a score under each class's name."""
-        classes = self.card["outputs"]["outputs"]["classes"]
-        scores = dict(zip(classes, outputs["scores"].tolist(), strict=True))
-        return {"class": max(scores, key=scores.get), "scores": scores}
+        """Outputs for people: the class, and a score under each class's name.
+
+        Of several labels a row "class" holds those from their threshold on, "cup|hat";
+        a number stands under its name. A model with several outputs has one such dict
+        each, by name.
+        """
+        made = {name: self._named(name, outputs) for name in self.card["outputs"]}
+        return made["outputs"] if list(made) == ["outputs"] else made
+
+    def _named(self, name, outputs):
+        made = self.card["outputs"][name]
+        if made["classes"] is None or outputs[name].ndim > 1:  # a vector, or a map
+            return {"outputs": outputs[name].tolist()}
+        if made["kind"] == "number":
+            return dict(zip(made["classes"], outputs[name].tolist(), strict=True))
+        scores = outputs["scores" if name == "outputs" else f"{name}_scores"]
+        scores = dict(zip(made["classes"], scores.tolist(), strict=True))
+        if made["kind"] == "single":
+            return {"class": max(scores, key=scores.get), "scores": scores}
+        limits = self.card.get("thresholds", {}).get(name, [0.5] * len(scores))
+        pairs = zip(scores.items(), limits, strict=True)
+        chosen = [label for (label, score), limit in pairs if score >= limit]
+        return {"class": "|".join(chosen), "scores": scores}
 
     def _tokenizer(self, name, file):
         spec = importlib.util.spec_from_file_location("beside", self.path.parent / file)
@@ -90,6 +111,8 @@ def picture(path, size, method="bilinear", antialias=True, **_):
         raise ValueError(f"Pillow has no kernel '{method}' with antialias={antialias}.")
     kernel = Image.Resampling[_KERNELS[method]]
     with Image.open(path) as file:
+        if file.mode.startswith("I"):  # grey of 16 bits, which `convert` would clip
+            file = Image.fromarray((np.asarray(file) >> 8).astype("uint8"))
         rgba = np.asarray(file.convert("RGBA"), "float32")
     alpha = rgba[..., 3:] / 255
     rgb = rgba[..., :3] * alpha + 128 * (1 - alpha)
@@ -117,11 +140,12 @@ def sound(path, sampling_rate, samples):
 
 
 def line(text, columns):
-    """A line of CSV: numbers, and the places of categories; NaN is missing."""
-    (cells,) = csv.reader([text])
+    """A line of CSV: numbers, and the places of categories; NaN is missing.
+
+    Zeros where all are missing.
+    """
     numbers = []
-    for cell, column in zip(cells, columns, strict=True):
-        cell = cell.strip()
+    for cell, column in zip(cells(text), columns, strict=True):
         if not cell:
             numbers.append(np.nan)
         elif column["kind"] == "number":
@@ -129,7 +153,12 @@ def line(text, columns):
         else:  # 0 is a category that was not there in training
             known = column["categories"]
             numbers.append(known.index(cell) + 1 if cell in known else 0)
-    return np.array(numbers)
+    return np.array(numbers) if any(cells(text)) else np.zeros(len(columns))
+
+
+def cells(text):
+    """The fields of a line of CSV; none of no line."""
+    return [x.strip() for line in csv.reader([text or ""]) for x in line]
 
 
 def main(argv=None):

@@ -2,13 +2,21 @@
 
 import contextlib
 import logging
+import time
 
 import keras
 import numpy as np
 
-from mmkeras.export import endpoints, warmup
+from mmkeras.export import answers, endpoints, warmup
+from mmkeras.export.raw import Reader
 from mmkeras.export.report import EndpointCheck
 from mmkeras.model import with_features
+
+#: They call a function of the Python process that traced them; no server has it.
+PYTHON_OPS = ("EagerPyFunc", "PyFunc", "PyFuncStateless")
+#: The endpoints that are timed, at one row, and how often.
+TIMED = ("serve", "serve_raw")
+_REQUESTS = 5
 
 
 def need_tensorflow(what):
@@ -21,45 +29,54 @@ def need_tensorflow(what):
         )
 
 
-def questions(model, examples=None, max_bytes=None):
+def questions(model, examples=None, reader=None, thresholds=None):
     """What is asked of every endpoint, and what Keras answers.
 
     Args:
         model: the multimodal model that is exported.
         examples: optional dict, modality -> list of raw values, as `saved_model`.
-        max_bytes: optional dict, modality -> Integer; what is made up is not larger.
+        reader: `Reader` of the raw endpoints; what is made up is within its limits.
+        thresholds: dict, output -> list of floats, as `endpoints.checked_thresholds`.
 
     Returns:
-        dict, endpoint -> (inputs as numpy, expected outputs as numpy). The raw rows
-        are one with every modality absent, one made up by kind (a picture, a word, a
-        wave) and then `examples`.
+        dict, endpoint -> (inputs as numpy, expected answers as `answers.expected` has
+        them). The raw rows are one with every modality absent, one made up by kind (a
+        picture, a word, a wave) and then `examples`.
     """
-    contracts = endpoints.in_order(model)
+    reader = reader or Reader(endpoints.in_order(model))
+    contracts = reader.contracts
+    if thresholds is None:
+        thresholds = endpoints.checked_thresholds(model, 0.5)
     given, count = _encoded(contracts, examples or {})
     raw = {}
     for name, contract in contracts.items():
         probe = made_up(contract)
-        if max_bytes is not None and len(probe) > max_bytes[name]:
-            probe = b""
+        probe = probe if len(probe) <= reader.max_bytes[name] else b""
         raw[name] = np.array([b"", probe, *given.get(name, [b""] * count)], "O")
     tensors = {k: np.asarray(v) for k, v in endpoints.read(contracts, raw).items()}
     noise = made_noise(model.input, contracts, count + 2)
-    expected = endpoints.by_name(model.predict(tensors, verbose=0))
+    random = endpoints.by_name(model.predict(noise, verbose=0))
+    found = endpoints.by_name(model.predict(tensors, verbose=0))
+    absent = reader.on_bad_value == "absent"
+    told = answers.statuses(tensors, contracts) if absent else {}
     asked = {
-        "serve": (noise, endpoints.by_name(model.predict(noise, verbose=0))),
-        "serve_raw": (raw, expected),
+        "serve": (noise, answers.expected(model, random, thresholds)),
+        "serve_raw": (raw, {**answers.expected(model, found, thresholds), **told}),
     }
     for name in endpoints.towers(model):
-        asked[name] = {name: raw[name]}, {"embedding": expected[name]}
+        own = {key: x for key, x in told.items() if key == f"{name}_status"}
+        own["embedding"] = answers.Numbers(found[name])
+        asked[name] = {name: raw[name]}, own
     if "features" in endpoints.names(model):
         _, fused = with_features(model)(tensors, training=False)
-        asked["features"] = raw, {"features": np.asarray(fused)}
+        fused = keras.ops.convert_to_numpy(fused)
+        asked["features"] = raw, {"features": answers.Numbers(fused), **told}
     examples = {"inputs": np.array(warmup.examples(raw), "O")}
     for name, (method, key) in endpoints.examples_endpoints(model).items():
-        result = {"outputs": expected[key]}
         if method == "classify":
-            scores = endpoints.heads(model)[key].probabilities(expected[key])
-            result = {"scores": np.asarray(scores)}
+            result = answers.classified(endpoints.heads(model)[key], found[key])
+        else:
+            result = {"outputs": answers.Numbers(found[key])}
         asked[name] = examples, result
     return asked
 
@@ -78,17 +95,27 @@ def compare(folder, asked, default):
     import tensorflow as tf
 
     loaded = tf.saved_model.load(str(folder))
-    v1 = ask_v1(folder, asked)
+    v1, milliseconds = ask_v1(folder, asked)
     with unoptimised():  # v1 went through the graph optimisers: most of the seconds
-        answers = {"python": ask(loaded, asked), "v1 loader": v1}
+        found = {"python": ask(loaded, asked), "v1 loader": v1}
         replay(loaded, warmup.read(folder), default)
     checks = []
     for name, (inputs, expected) in asked.items():
-        gaps = {x: _gaps(expected, answer[name]) for x, answer in answers.items()}
-        outputs = tuple(answers["python"][name])
-        largest = {loader: max(x[0] for x in y) for loader, y in gaps.items()}
-        mean = {loader: max(x[1] for x in y) for loader, y in gaps.items()}
-        checks.append(EndpointCheck(name, tuple(inputs), outputs, largest, mean))
+        gaps = {x: answers.gaps(expected, y[name]) for x, y in found.items()}
+        worst = {x: max(y, key=y.get) for x, y in gaps.items()}
+        largest = {x: max(y.values())[0] for x, y in gaps.items()}
+        check = EndpointCheck(
+            name=name,
+            inputs=tuple(inputs),
+            outputs=tuple(found["python"][name]),
+            differences=largest,
+            mean_differences={
+                x: max(g for _, g in y.values()) for x, y in gaps.items()
+            },
+            farthest=worst[max(largest, key=largest.get)],
+            milliseconds=milliseconds.get(name),
+        )
+        checks.append(check)
     return tuple(checks)
 
 
@@ -96,19 +123,24 @@ def ask(loaded, asked):
     """Answers of what `tf.saved_model.load` gave."""
     import tensorflow as tf
 
-    answers = {}
+    found = {}
     for name, (inputs, _) in asked.items():
         tensors = {key: tf.constant(value) for key, value in inputs.items()}
         answer = loaded.signatures[name](**tensors)
-        answers[name] = {key: answer[key].numpy() for key in sorted(answer)}
-    return answers
+        found[name] = {key: answer[key].numpy() for key in sorted(answer)}
+    return found
 
 
 def ask_v1(folder, asked):
-    """Answers of a SavedModel loaded as TF Serving does: a session on the serve tag."""
+    """Asks a SavedModel loaded as TF Serving does: a session on the serve tag.
+
+    Returns:
+        `(answers, milliseconds)`: endpoint -> its answers, and, of those in `TIMED`,
+        the median wall time of a request of one row.
+    """
     import tensorflow as tf
 
-    fed, wanted = {}, {}
+    found, milliseconds = {}, {}
     config = tf.compat.v1.ConfigProto()
     # once through the optimisers is enough for a graph that runs once
     config.graph_options.rewrite_options.meta_optimizer_iterations = 1
@@ -116,9 +148,23 @@ def ask_v1(folder, asked):
         meta = tf.compat.v1.saved_model.load(session, ["serve"], str(folder))
         for name, (inputs, _) in asked.items():
             signature = meta.signature_def[name]
-            fed.update({signature.inputs[k].name: x for k, x in inputs.items()})
-            wanted[name] = {k: x.name for k, x in signature.outputs.items()}
-        return session.run(wanted, fed)
+            wanted = {k: x.name for k, x in signature.outputs.items()}
+            fed = {signature.inputs[k].name: x for k, x in inputs.items()}
+            found[name] = session.run(wanted, fed)
+            if name in TIMED:
+                row = {key: x[1:2] for key, x in fed.items()}
+                milliseconds[name] = _milliseconds(session, wanted, row)
+    return found, milliseconds
+
+
+def _milliseconds(session, wanted, fed):
+    """Median wall time of a request, after one that warms up."""
+    seconds = []
+    for _ in range(1 + _REQUESTS):
+        start = time.perf_counter()
+        session.run(wanted, fed)
+        seconds.append(time.perf_counter() - start)
+    return 1e3 * float(np.median(seconds[1:]))
 
 
 def replay(loaded, requests, default):
@@ -177,19 +223,29 @@ def quiet():
 
 
 def custom_ops(folder):
-    """Operations in a SavedModel's graph that TensorFlow's core does not have."""
+    """Operations in a SavedModel's graph that a server of TensorFlow's core lacks."""
     import tensorflow as tf
     from tensorflow.core.protobuf import saved_model_pb2
 
     file = saved_model_pb2.SavedModel()
     with open(f"{folder}/saved_model.pb", "rb") as stream:
         file.ParseFromString(stream.read())
-    graph = file.meta_graphs[0].graph_def
-    used = {node.op for node in graph.node}
-    for function in graph.library.function:
-        used.update(node.op for node in function.node_def)
+    used = operations(file.meta_graphs[0].graph_def)
+    lacking = {x for x in used if not hasattr(tf.raw_ops, x)}
+    return tuple(sorted(lacking | used.intersection(PYTHON_OPS)))
+
+
+def operations(graph):
+    """Operations of a GraphDef and of the functions in it, by name."""
     own = {function.signature.name for function in graph.library.function}
-    return tuple(sorted(x for x in used - own if not hasattr(tf.raw_ops, x)))
+    return {node.op for node in nodes(graph)} - own
+
+
+def nodes(graph):
+    """Nodes of a GraphDef and of the functions in it."""
+    yield from graph.node
+    for function in graph.library.function:
+        yield from function.node_def
 
 
 def made_up(contract):
@@ -279,17 +335,3 @@ def made_noise(inputs, contracts, count, length=None):
             image = name in contracts and contracts[name].kind == "image"
             made[name] = rng.uniform(0, 255 if image else 1, shape).astype(x.dtype)
     return made
-
-
-def _gaps(expected, answer):
-    """Each output's largest and mean difference, relative where numbers are above 1.
-
-    NaN counts as inf.
-    """
-    found = []
-    for key, wanted in keras.tree.map_structure(np.asarray, expected).items():
-        scale = max(1.0, float(np.abs(wanted).max(initial=0)))
-        gap = np.abs(wanted.astype("float64") - answer[key]) / scale
-        gap = np.where(np.isnan(gap), np.inf, gap)
-        found.append((float(gap.max(initial=0)), float(gap.mean()) if gap.size else 0))
-    return found

@@ -1,5 +1,6 @@
 """The functions that an exported model offers, traced from a multimodal model."""
 
+from mmkeras.export.merging import merged
 from mmkeras.export.raw import Reader
 from mmkeras.heads import Named, output_contract
 from mmkeras.losses.memory import without_memory
@@ -18,7 +19,8 @@ def trace(model, reader, thresholds):
     """Traces the endpoints of a model.
 
     Args:
-        model: a multimodal model.
+        model: a multimodal model. Its LoRA is merged in what is traced, and goes on in
+            the model itself.
         reader: the `Reader` of its contracts.
         thresholds: dict, output -> list of floats, as `checked_thresholds` gives.
 
@@ -30,10 +32,20 @@ def trace(model, reader, thresholds):
     import tensorflow as tf
 
     module = tf.Module(name="mmkeras")
-    # the tf.Variables themselves: a tracked Keras model does not load in TF Serving,
-    # and keras.export writes every variable twice
-    module.weights = [w.value for w in without_memory(model)]
-    module.resources = _resources(model)
+    with merged(model) as unused:
+        # the tf.Variables themselves: a tracked Keras model does not load in TF
+        # Serving, and keras.export writes every variable twice
+        out = {id(w) for w in unused}
+        kept = [w for w in without_memory(model) if id(w) not in out]
+        module.weights = [w.value for w in kept]
+        module.resources = _resources(model)
+        return module, _functions(model, reader, thresholds)
+
+
+def _functions(model, reader, thresholds):
+    """The endpoints as `trace` gives them."""
+    import tensorflow as tf
+
     tensors_in = tensor_specs(model)
     bytes_in = {x: tf.TensorSpec([None], tf.string, x) for x in reader.contracts}
     examples_in = tf.TensorSpec([None], tf.string, "inputs")
@@ -82,7 +94,7 @@ def trace(model, reader, thresholds):
             return {"classes": classes, "scores": scores}
 
         functions[name] = tf.function(answer).get_concrete_function(examples_in)
-    return module, functions
+    return functions
 
 
 def _tower_function(model, name, reader):
@@ -241,6 +253,31 @@ def with_scores(model, tensors, thresholds):
             added["class"] = tf.strings.regex_replace(joined, r"^\|", "")
         named |= {f"{prefix(key)}{name}": x for name, x in added.items()}
     return named
+
+
+def check_names(model, statuses):
+    """Refuses a model of whose answers two have one name.
+
+    Args:
+        model: a multimodal model.
+        statuses: modalities that have a `<name>_status`.
+
+    Raises:
+        ValueError: two answers have one name; the message says whose both are.
+    """
+    owners = {f"{name}_status": f"the status of modality '{name}'" for name in statuses}
+    for key, head in heads(model).items():
+        parts = {key: f"the output '{key}'"}
+        if head is not None and head.kind != "number":
+            added = ["scores", "classes", "class", *["chosen"] * (head.kind == "multi")]
+            parts |= {f"{prefix(key)}{x}": f"the {x} of output '{key}'" for x in added}
+        for name in sorted(set(parts) & set(owners)):
+            raise ValueError(
+                f"The answers of an export want different names. Received: '{name}' is "
+                f"{parts[name]} and {owners[name]}. Nothing was written. Give one of "
+                f"the heads (or the modality) another name."
+            )
+        owners |= parts
 
 
 def classes_and_scores(head, outputs):

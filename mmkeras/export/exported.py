@@ -148,7 +148,8 @@ def decoded(outputs, named, thresholds=None):
             heads; default: 0.5.
 
     Raises:
-        ValueError: an output is no vector a row, but a map.
+        ValueError: an output is no vector a row, but a map, or two outputs have columns
+            of one name.
     """
     maps = {key: x.shape[1:] for key, x in outputs.items() if len(x.shape) > 2}
     if maps:
@@ -169,7 +170,15 @@ def decoded(outputs, named, thresholds=None):
             parts = head.decode(values, (thresholds or {}).get(key, 0.5))
         prefix = "" if key == "outputs" else f"{key}_"
         for row, part in zip(rows, parts, strict=True):
-            row.update({f"{prefix}{name}": x for name, x in part.items()})
+            added = {f"{prefix}{name}": x for name, x in part.items()}
+            twice = sorted(set(row) & set(added))
+            if twice:
+                raise ValueError(
+                    f"The columns of the outputs want different names. Received: "
+                    f"{twice} of '{key}' and of an output before it, of "
+                    f"{list(outputs)}. Give the output or its classes other names."
+                )
+            row.update(added)
     return rows
 
 

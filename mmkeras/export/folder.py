@@ -1,6 +1,7 @@
 """A folder, or a file and its companions, that appear whole or not at all."""
 
 import contextlib
+import glob
 import os
 import shutil
 import uuid
@@ -14,8 +15,10 @@ def whole_folder(path, overwrite=False):
     """Gives a temporary folder beside `path` and renames it to `path` at the end.
 
     When the block raises, the temporary folder and the parents that were made for it
-    go away and `path` is as it was. A process that is killed leaves at most a hidden
-    `.<name>.writing-...` folder, which TF Serving does not look at.
+    go away and `path` is as it was. A process that is killed leaves at most hidden
+    folders, which TF Serving does not look at: `.<name>.writing-...`, half written, and
+    `.<name>.old-...`, what `overwrite` replaces, which the next export to `path` takes
+    away. Between the two renames of a replacement, for an instant, there is no `path`.
 
     Args:
         path: the folder to make, on this machine.
@@ -34,31 +37,56 @@ def whole_folder(path, overwrite=False):
 
 
 @contextlib.contextmanager
-def whole_files(path, overwrite=False):
+def whole_files(path, overwrite=False, companions=(), stale=()):
     """Gives a temporary folder, and at the end puts its files beside `path`.
 
     The file called as `path` comes last: where it stands, its companions do. When the
-    block raises, nothing is left behind.
+    block or the putting raises, nothing is left behind, and what was there is as it
+    was.
 
     Args:
         path: the main file to make, on this machine.
         overwrite: replace files that lie there already.
+        companions: names of the files that come beside it, which must be free too.
+        stale: names of files beside it that go when the new ones have come.
 
     Raises:
         ValueError: a file of that name is there, and `overwrite` is False.
     """
     path = Path(os.path.abspath(path))
-    _check_no_file(path, overwrite)
+    for name in [path.name, *companions]:
+        _check_no_file(path.parent / name, overwrite)
     with _temporary(path) as temporary:
         yield temporary
         _sync(temporary)
         names = sorted(x.name for x in temporary.iterdir())
-        for name in names:
+        for name in names:  # somebody may have been quicker
             _check_no_file(path.parent / name, overwrite)
-        for name in sorted(names, key=path.name.__eq__):
-            os.replace(temporary / name, path.parent / name)
-        to_disk(path.parent)
-        temporary.rmdir()
+        gone = [x for x in stale if x not in names]
+        _put(temporary, path.parent, sorted(names, key=path.name.__eq__), gone)
+        shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _put(temporary, folder, names, gone):
+    """Moves files into a folder and takes others away: all of that, or nothing."""
+    old = temporary / f"old-{uuid.uuid4().hex[:8]}"
+    old.mkdir()
+    for name in [*names, *gone]:
+        if os.path.lexists(folder / name):
+            shutil.copy2(folder / name, old / name, follow_symlinks=False)
+    try:
+        for name in names:
+            os.replace(temporary / name, folder / name)
+        for name in gone:
+            (folder / name).unlink(missing_ok=True)
+        to_disk(folder)
+    except BaseException:
+        for name in [*names, *gone]:
+            if os.path.lexists(old / name):
+                os.replace(old / name, folder / name)
+            elif not (temporary / name).exists():
+                (folder / name).unlink(missing_ok=True)
+        raise
 
 
 @contextlib.contextmanager
@@ -136,9 +164,10 @@ def _swap(temporary, path):
         if old.exists():
             old.rename(path)
         raise
-    if old.exists():
-        shutil.rmtree(old)
     to_disk(path.parent)
+    # the one replaced, and what processes that were killed here have left
+    for left in path.parent.glob(f"{glob.escape(f'.{path.name}.old-')}*"):
+        shutil.rmtree(left, ignore_errors=True)
 
 
 def _sync(folder):

@@ -19,11 +19,10 @@ def check(model, folder, representative):
     served = exported.Served(folder)  # anew: this one runs as servers run it
     asked = lite_check.questions(model, rows, noise=False)
     largest, _, agreement, scores = lite_check.compare(model, served, asked, labels)
-    ((batch, _),) = asked
     return RowsCheck(
-        rows=len(next(iter(batch.values()))),
+        rows=len(next(iter(rows.values()))),
         difference=max(largest.values()),
         agreement=agreement,
         scores=scores,
-        milliseconds=served.milliseconds(batch),
+        milliseconds=served.milliseconds(rows),
     )

@@ -1,5 +1,7 @@
 """Does a TFLite or an ONNX file answer as `model.predict` does?"""
 
+from typing import NamedTuple
+
 import keras
 import numpy as np
 
@@ -11,6 +13,20 @@ _SAMPLES = (16000, 5000, 23456)
 _LENGTHS = (12, 7, 20)
 
 
+class Question(NamedTuple):
+    """One batch that a file is asked.
+
+    Attributes:
+        inputs: dict, input -> array.
+        outputs: dict, output -> array, what the model answers.
+        given: whether the rows are the user's, as they are.
+    """
+
+    inputs: dict
+    outputs: dict
+    given: bool = False
+
+
 def questions(model, rows=None, noise=True):
     """What is asked, and what the model answers.
 
@@ -20,14 +36,15 @@ def questions(model, rows=None, noise=True):
         noise: whether made-up rows are asked too.
 
     Returns:
-        list of pairs (dict of inputs, dict of expected outputs), a pair a batch.
+        list of `Question`: what is made up, and the real rows last.
     """
-    batches = []
-    if noise:
-        batches += _made(model)
+    batches = _made(model) if noise else []
     if rows is not None:
-        batches.append(_with_gaps(rows))
-    return [(batch, _expected(model, batch)) for batch in batches]
+        batches += _gaps(rows)
+    asked = [Question(batch, _expected(model, batch)) for batch in batches]
+    if rows is not None:
+        asked.append(Question(rows, _expected(model, rows), given=True))
+    return asked
 
 
 def compare(model, file, asked, labels=None):
@@ -37,18 +54,19 @@ def compare(model, file, asked, labels=None):
         model: the model that is exported.
         file: `GraphFile`, or another function of a batch.
         asked: the list of `questions`.
-        labels: optional labels of the first rows of the last batch.
+        labels: optional labels of the real rows, the last batch.
 
     Returns:
         (max_differences, mean_differences, agreement, scores), as `LiteReport` has
-        them.
+        them: the differences over all that was asked; agreement and scores over the
+        real rows alone, or agreement over all where there are no real ones.
     """
-    answers = [file(batch) for batch, _ in asked]
+    answers = [file(x.inputs) for x in asked]
     largest, mean = {}, {}
-    for name in asked[0][1]:
+    for name in asked[0].outputs:
         pairs = [
-            (np.ravel(wanted[name]).astype("float64"), np.ravel(answer[name]))
-            for (_, wanted), answer in zip(asked, answers, strict=True)
+            (np.ravel(x.outputs[name]).astype("float64"), np.ravel(answer[name]))
+            for x, answer in zip(asked, answers, strict=True)
         ]
         if any(x.size != y.size for x, y in pairs):
             largest[name] = mean[name] = float("inf")
@@ -60,16 +78,20 @@ def compare(model, file, asked, labels=None):
         mean[name] = float(gap.mean()) if gap.size else 0.0
     scored = None
     if labels is not None:
-        scored = _scored(model, labels, asked[-1][1], answers[-1])
+        scored = _scored(model, labels, asked[-1].outputs, answers[-1])
     return largest, mean, _agreement(model, asked, answers), scored
 
 
 def _agreement(model, asked, answers):
+    pairs = list(zip(asked, answers, strict=True))
+    # noise lies where classes are close together: real rows are not mixed with it
+    pairs = [x for x in pairs if x[0].given] or pairs
     same = []
     for key, head in endpoints.heads(model).items():
         if head is not None and head.kind == "single":
-            for (_, wanted), answer in zip(asked, answers, strict=True):
-                same.append(wanted[key].argmax(-1) == answer[key].argmax(-1))
+            for question, answer in pairs:
+                wanted = question.outputs[key].argmax(-1)
+                same.append(np.ravel(wanted == answer[key].argmax(-1)))
     return float(np.mean(np.concatenate(same))) if same else None
 
 
@@ -82,7 +104,7 @@ def _scored(model, labels, wanted, answer):
         truth = labels.get(key) if isinstance(labels, dict) else labels
         if head is None or truth is None:
             continue
-        outputs = [np.asarray(x[key])[: len(truth)] for x in (wanted, answer)]
+        outputs = [np.asarray(x[key]) for x in (wanted, answer)]
         single = head.kind == "single"
         if truth.size != (len(truth) if single else outputs[0].size):
             continue  # labels of another form, such as one-hot rows
@@ -119,7 +141,7 @@ def _made(model):
         row[name] = contract.read([checks.made_up(contract)]).numpy()
         if f"{name}_present" in row:
             row[f"{name}_present"] = np.ones(1, "float32")
-    return [noise, _with_gaps(row)]
+    return [noise, *_gaps(row), row]
 
 
 def report(model, path, size, file, asked, tolerance, ops, labels=None, quantize=None):
@@ -133,7 +155,7 @@ def report(model, path, size, file, asked, tolerance, ops, labels=None, quantize
         asked: list of `questions`.
         tolerance: as `LiteReport` has it, like the two that follow.
         ops: dict, operation -> how often it stands in the file.
-        labels: optional labels of the first rows of the last batch in `asked`.
+        labels: optional labels of the real rows, the last batch in `asked`.
         quantize: None, or how the file was made smaller.
 
     Returns:
@@ -148,24 +170,24 @@ def report(model, path, size, file, asked, tolerance, ops, labels=None, quantize
         mean_differences=mean,
         agreement=agreement,
         scores=scores,
-        rows=sum(len(next(iter(batch.values()))) for batch, _ in asked),
+        rows=sum(len(next(iter(x.inputs.values()))) for x in asked),
         tolerance=tolerance,
         ops=ops,
-        milliseconds=file.milliseconds(asked[-1][0]),
+        milliseconds=file.milliseconds(asked[-1].inputs),
     )
 
 
-def _with_gaps(rows):
-    """Rows, and the first of them again with each modality absent, and with all."""
+def _gaps(rows):
+    """The first row with each modality absent, and with all: a batch, or none."""
     present = [name for name in rows if name.endswith("_present")]
-    extra = []
-    for absent in [[name] for name in present] + ([present] if present else []):
-        row = {name: x[:1] for name, x in rows.items()}
-        extra.append({**row, **{name: 0 * row[name] for name in absent}})
-    return {
-        name: np.concatenate([x, *[row[name] for row in extra]])
-        for name, x in rows.items()
-    }
+    if not present:
+        return []
+    first = {name: x[:1] for name, x in rows.items()}
+    gaps = [
+        {**first, **{name: 0 * first[name] for name in absent}}
+        for absent in [[name] for name in present] + [present]
+    ]
+    return [{name: np.concatenate([x[name] for x in gaps]) for name in rows}]
 
 
 def real_rows(model, representative, limit=100):
@@ -174,8 +196,8 @@ def real_rows(model, representative, limit=100):
     Args:
         model: the model.
         representative: a dict, input -> array (an array for a model with one input),
-            or an iterable of such batches, labels beside them or not, for example a
-            `tf.data.Dataset`.
+            or an iterable of such batches or single rows, labels beside them or not,
+            for example a `tf.data.Dataset`.
         limit: Integer, rows at most.
 
     Returns:
@@ -183,24 +205,25 @@ def real_rows(model, representative, limit=100):
         or dict of arrays, None where there are no labels.
 
     Raises:
-        ValueError: an input is missing, or there is no row.
+        ValueError: an input is missing or of another shape, there is no row, or it is
+            a tuple.
     """
-    names = list(lite_graph.inputs(model))
+    shapes = {name: x.shape[1:] for name, x in lite_graph.inputs(model).items()}
+    if isinstance(representative, tuple):
+        raise ValueError(
+            f"`representative` wants a dict of arrays, or a list or dataset of "
+            f"batches. Received: a tuple of {len(representative)}. Give a batch with "
+            f"its labels, (x, y) as `model.fit` takes it, in a list: `[(x, y)]`."
+        )
     whole = isinstance(representative, dict) or hasattr(representative, "shape")
     found, truths, count = [], [], 0
     for batch in [representative] if whole else representative:
         batch, *beside = batch if isinstance(batch, tuple) else (batch,)
-        batch = batch if isinstance(batch, dict) else {names[0]: batch}
-        if set(names) - set(batch):
-            raise ValueError(
-                f"`representative` wants the model's inputs {names}. "
-                f"Received: {sorted(batch)}. Give what `model.predict` takes."
-            )
-        left = limit - count
-        batch = {name: np.asarray(batch[name])[:left] for name in names}
-        found.append(batch)
-        truths += [_first(x, left) for x in beside[:1]]
-        count += len(batch[names[0]])
+        batch, single = _batch(batch, shapes)
+        left, size = limit - count, len(batch[next(iter(shapes))])
+        found.append({name: x[:left] for name, x in batch.items()})
+        truths += [_labels(y, size, left, single) for y in beside[:1]]
+        count += min(left, size)
         if count >= limit:
             break
     if not count:
@@ -208,11 +231,53 @@ def real_rows(model, representative, limit=100):
             "`representative` wants at least one row. Received: none. Give 50 to 100 "
             "rows of the training data."
         )
-    rows = {name: np.concatenate([x[name] for x in found]) for name in names}
+    rows = {name: np.concatenate([x[name] for x in found]) for name in shapes}
     if len(truths) < len(found):
         return rows, None
     return rows, keras.tree.map_structure(lambda *x: np.concatenate(x), *truths)
 
 
-def _first(labels, count):
-    return keras.tree.map_structure(lambda x: np.asarray(x)[:count], labels)
+def _batch(batch, shapes):
+    """`(batch, single)`: a batch by input, and whether it was a row that is one now."""
+    names = list(shapes)
+    if not isinstance(batch, dict) and len(names) == 1:
+        batch = {names[0]: batch}
+    if not isinstance(batch, dict) or set(names) - set(batch):
+        received = sorted(batch) if isinstance(batch, dict) else type(batch).__name__
+        raise ValueError(
+            f"`representative` wants the model's inputs {names}. "
+            f"Received: {received}. Give what `model.predict` takes."
+        )
+    batch = {name: np.asarray(batch[name]) for name in names}
+    single = all(_fits(batch[name].shape, shapes[name]) for name in names)
+    if single:
+        batch = {name: x[None] for name, x in batch.items()}
+    counts = {name: x.shape[0] if x.ndim else None for name, x in batch.items()}
+    if len(set(counts.values())) > 1 or None in counts.values():
+        raise ValueError(
+            f"`representative` wants as many rows of each input. Received: {counts} "
+            f"(None: a number alone). Give batches, for example "
+            f"`mmkeras.data.from_table(..., batch_size=32)`."
+        )
+    return batch, single
+
+
+def _fits(shape, wanted):
+    """Whether a shape is the wanted one, in which None is any."""
+    pairs = zip(shape, wanted, strict=False)
+    return len(shape) == len(wanted) and all(y in (None, x) for x, y in pairs)
+
+
+def _labels(labels, size, left, single):
+    """A batch's labels as arrays, at most `left` rows of them."""
+
+    def cut(y):
+        y = np.asarray(y)[None] if single else np.asarray(y)
+        if y.shape[:1] != (size,):
+            raise ValueError(
+                f"`representative` wants a label a row. Received: {size} rows and "
+                f"labels of shape {y.shape}"
+            )
+        return y[:left]
+
+    return keras.tree.map_structure(cut, labels)

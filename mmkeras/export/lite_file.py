@@ -17,7 +17,7 @@ class GraphFile:
         dict, output -> array `(batch, ...)`.
 
     Raises:
-        ValueError: an input is missing.
+        ValueError: an input is missing, or the inputs have not as many rows each.
     """
 
     #: dict, input -> (shape with the batch, -1 for any; dtype's name).
@@ -34,9 +34,15 @@ class GraphFile:
             for name, (_, dtype) in self.inputs.items()
         }
         size = max(shape[0] for shape, _ in self.inputs.values())
+        counts = {name: x.shape[0] if x.ndim else None for name, x in tensors.items()}
+        count = next(iter(counts.values()))
+        if set(counts.values()) != {count} or count is None or not (count or size < 1):
+            raise ValueError(
+                f"The file wants as many rows of each input, and one or more. "
+                f"Received rows: {counts}"
+            )
         if size < 1:
             return self._serve(tensors)
-        count = len(next(iter(tensors.values())))
         parts = []
         for start in range(0, count, size):
             rows = np.minimum(np.arange(start, start + size), count - 1)

@@ -68,8 +68,8 @@ def check(model, what):
 
     Raises:
         TypeError: `model` is no functional keras.Model.
-        ValueError: it has a list of outputs, layers that compute in 16 bits, or is not
-            of the TensorFlow backend.
+        ValueError: it has a list of outputs, layers that compute in 16 bits, answers of
+            one name, or is not of the TensorFlow backend.
     """
     if not is_graph(model) or not model.built:
         raise TypeError(
@@ -95,6 +95,7 @@ def check(model, what):
             f"(`set_weights`) and export that; a TFLite file becomes small by "
             f"`quantize='float16'`."
         )
+    endpoints.check_names(model, ())
 
 
 def inputs(model):

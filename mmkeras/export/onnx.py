@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 
 from mmkeras.export import companions, lite_check, lite_graph
-from mmkeras.export.folder import whole_files
 from mmkeras.export.onnx_file import OUTPUT
 
 #: Version of ONNX' operator set; ONNX Runtime of 2023 and later reads it.
@@ -58,7 +57,7 @@ def onnx(model, path, *, representative=None, tolerance=1e-4, overwrite=False):
     rows = labels = None
     if representative is not None:
         rows, labels = lite_check.real_rows(model, representative)
-    with whole_files(path, overwrite) as folder:
+    with companions.whole(model, path, overwrite) as folder:
         content, counts = _convert(model)
         report = _report(model, path, content, counts, (rows, labels), tolerance)
         if not report.max_difference <= tolerance:

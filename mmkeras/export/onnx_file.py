@@ -4,7 +4,8 @@ from mmkeras.export.lite_file import GraphFile
 
 #: Ends the name of an output whose own name is an input's: ONNX has one for both.
 OUTPUT = "_output"
-_DTYPES = {"tensor(float)": "float32", "tensor(int32)": "int32"}
+#: ONNX' names of dtypes that NumPy calls otherwise; int64, bool and others are alike.
+_DTYPES = {"float": "float32", "double": "float64"}
 
 
 class OnnxFile(GraphFile):
@@ -38,7 +39,7 @@ class OnnxFile(GraphFile):
         except Exception as error:  # its classes are not public
             raise ValueError(f"ONNX Runtime refuses the file: {error}") from error
         self.inputs = {
-            x.name: (tuple(_size(n) for n in x.shape), _DTYPES.get(x.type, x.type))
+            x.name: (tuple(_size(n) for n in x.shape), _dtype(x.type))
             for x in self._session.get_inputs()
         }
         self.outputs = [x.name for x in self._session.get_outputs()]
@@ -48,6 +49,12 @@ class OnnxFile(GraphFile):
         named = dict(zip(self.outputs, found, strict=True))
         own = {name: name.removesuffix(OUTPUT) for name in named}
         return named | {x: named[k] for k, x in own.items() if x in self.inputs}
+
+
+def _dtype(kind):
+    """NumPy's name of a dtype, of ONNX Runtime's "tensor(<name>)"."""
+    name = kind.removeprefix("tensor(").removesuffix(")")
+    return _DTYPES.get(name, name)
 
 
 def _size(number):

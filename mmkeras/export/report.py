@@ -1,7 +1,9 @@
 """What an export tells: which endpoints there are and how exactly they answer."""
 
+import re
 import textwrap
 from dataclasses import dataclass, field
+from pathlib import Path
 
 
 @dataclass(frozen=True)
@@ -13,8 +15,13 @@ class EndpointCheck:
         inputs: names of its inputs.
         outputs: names of its outputs.
         differences: dict, loader -> largest difference to `model.predict`, relative
-            to the largest expected value where that is above 1.
+            to the largest expected value where that is above 1. Of the answers that
+            follow from it, such as "scores" and "class", to what numpy makes of it;
+            inf stands for NaN and for a wrong word.
         mean_differences: dict, loader -> the mean one, on the same scale.
+        farthest: name of the output with the largest difference.
+        milliseconds: median wall time of a request of one row in the v1 loader; None
+            of endpoints that are not timed.
     """
 
     name: str
@@ -22,6 +29,8 @@ class EndpointCheck:
     outputs: tuple
     differences: dict
     mean_differences: dict
+    farthest: str = ""
+    milliseconds: float | None = None
 
 
 @dataclass(frozen=True)
@@ -60,7 +69,8 @@ class ExportReport:
         endpoints: tuple of `EndpointCheck`.
         tolerance: the largest difference that was allowed.
         rows: how many raw rows were compared.
-        custom_ops: operations outside TensorFlow's core; the server must have them.
+        custom_ops: operations outside TensorFlow's core, of hub modules; the server
+            must have them.
         given: `RowsCheck` of the rows that were given; None without.
     """
 
@@ -73,25 +83,46 @@ class ExportReport:
     given: RowsCheck | None = None
 
     @property
+    def is_version(self):
+        """Whether the folder's name is a version that TF Serving finds."""
+        return re.fullmatch(r"[0-9]+", Path(self.path).name) is not None
+
+    @property
     def max_difference(self):
         """Largest difference over all endpoints and loaders."""
         found = [x for check in self.endpoints for x in check.differences.values()]
         return max(found + ([self.given.difference] if self.given else []))
 
+    @property
+    def farthest(self):
+        """Where the largest difference is, in words: an answer and its endpoint."""
+        worst = max(self.endpoints, key=_largest)
+        if self.given is not None and self.given.difference > _largest(worst):
+            return "the rows that were given"
+        return f"`{worst.farthest}` of `{worst.name}`"
+
     def __str__(self):
         loaders = list(self.endpoints[0].differences)
-        rows = [("endpoint", *loaders, "mean", "inputs", "outputs")]
+        rows = [("endpoint", *loaders, "mean", "ms", "inputs", "outputs")]
         for check in self.endpoints:
             numbers = [f"{check.differences[x]:.1e}" for x in loaders]
             numbers.append(f"{max(check.mean_differences.values()):.1e}")
+            timed = check.milliseconds is not None
+            numbers.append(f"{check.milliseconds:.2f}" if timed else "")
             texts = ", ".join(check.inputs), ", ".join(check.outputs)
             rows.append((check.name, *numbers, *texts))
         lines = [f"{self.path}  {self.size / 1e6:.1f} MB"]
         lines += _table(rows)
         lines.append(
             f"largest difference to model.predict {self.max_difference:.1e} "
-            f"(allowed {self.tolerance:.0e}), {self.rows} raw rows"
+            f"(allowed {self.tolerance:.0e}), {self.rows} raw rows; ms: median of a "
+            f"request of one row"
         )
+        if not self.is_version:
+            lines.append(
+                f"TF Serving looks for numbered folders: to serve this one, export to "
+                f"{self.path}/1"
+            )
         if self.given is not None:
             lines += [str(self.given), *_changes(self.given.scores)]
         if self.custom_ops:
@@ -111,8 +142,9 @@ class LiteReport:
         max_differences: dict, output -> largest difference to `model.predict`, relative
             to the largest expected value where that is above 1.
         mean_differences: dict, output -> the mean one, on the same scale.
-        agreement: share of the rows in which the single-label heads name the same class
-            as the model; None without such a head.
+        agreement: share of the rows that were given (of the made-up ones where none
+            were) in which the single-label heads name the same class as the model; None
+            without such a head.
         scores: dict, metric -> (the model's, the file's) on the rows that were given;
             None where no labels were.
         rows: how many rows were compared.
@@ -156,6 +188,10 @@ class LiteReport:
         counts = [f"{name} {count}" for name, count in self.ops.items()]
         lines += textwrap.wrap("operations: " + ", ".join(counts), 88)
         return "\n".join(lines)
+
+
+def _largest(check):
+    return max(check.differences.values())
 
 
 def _same(agreement):

@@ -2,7 +2,7 @@
 
 import keras
 
-from mmkeras.export import card, checks, endpoints, given, warmup
+from mmkeras.export import card, checks, endpoints, foreign, given, warmup
 from mmkeras.export.folder import size, whole_folder
 from mmkeras.export.raw import Reader
 from mmkeras.export.report import ExportReport
@@ -24,7 +24,8 @@ def saved_model(
     """Writes a model as a SavedModel that takes bytes and strings.
 
     The folder holds TensorFlow core operations alone (and those of hub modules in the
-    model), every variable once, and loads without mmkeras. Endpoints:
+    model), every variable once, LoRA merged, and loads without mmkeras. The model stays
+    as it is. Endpoints:
 
     - `serve_raw`: `<name>`, tf.string `(batch,)`: an encoded picture, a UTF-8 string,
       a WAV file's bytes, a line of CSV with a table's columns in the order of
@@ -49,11 +50,13 @@ def saved_model(
     reason, or, with `on_bad_value="absent"`, the value counts as a missing modality and
     `<name>_status` `(batch,)` says "read", "absent", or "refused: " and why. Damage
     inside a compressed picture, which its decoder alone sees, ends the request in both.
+    TF Serving's Classify and Regress results have no place for a status: `classify` and
+    `regress` answer a row with a refused value as if it were absent, without a sign.
 
     Before the folder appears under its name, it is loaded in Python and in the v1
-    loader, the kind that TF Serving uses, and each endpoint is compared with
-    `model.predict`. When anything fails, nothing is left behind. What goes in and out
-    also stands in `assets.extra/mmkeras.json`; `read_card` reads it. Requests in
+    loader, the kind that TF Serving uses, and every answer of each endpoint is compared
+    with `model.predict`. When anything fails, nothing is left behind. What goes in and
+    out also stands in `assets.extra/mmkeras.json`; `read_card` reads it. Requests in
     `assets.extra/tf_serving_warmup_requests` make TF Serving's first answer quick.
 
     Example:
@@ -76,7 +79,8 @@ def saved_model(
     Args:
         model: a model of `mmkeras.multimodal` or `mmkeras.two_tower`.
         path: folder to write, on this machine, such as "saved_models/products/1". TF
-            Serving wants the last part to be a positive integer, the version.
+            Serving looks for integers, the versions, in the folder above; of another
+            last part the report says so.
         default: the endpoint that is also `serving_default`: "serve", "serve_raw",
             "features", a tower's, or "classify" and the like where there are.
         tolerance: largest difference to `model.predict` that is let through, relative
@@ -103,14 +107,17 @@ def saved_model(
         ValueError: `path` is not free, `default`, `on_bad_value` or a name in another
             argument is unknown, a limit or threshold is out of range, `model` was not
             made by `multimodal` or `two_tower`, a tower has the name of another
-            endpoint, or the SavedModel differs from `model.predict`.
+            endpoint, two answers have one name, a contract or layer has an operation
+            that servers lack (such as `tf.numpy_function`), or the SavedModel differs
+            from `model.predict`.
     """
     _check(model, default)
     reader = Reader(endpoints.in_order(model), on_bad_value, max_bytes)
+    endpoints.check_names(model, reader.contracts if on_bad_value == "absent" else ())
     thresholds = endpoints.checked_thresholds(model, thresholds)
     with whole_folder(path, overwrite) as folder:
-        asked = checks.questions(model, examples, reader.max_bytes)
-        _write(model, folder, default, reader, thresholds)
+        asked = checks.questions(model, examples, reader, thresholds)
+        custom_ops = _write(model, folder, default, reader, thresholds)
         raw, _ = asked["serve_raw"]
         warmup.write(folder, warmup.requests(model, raw, default))
         found = checks.compare(folder, asked, default)
@@ -123,15 +130,16 @@ def saved_model(
             endpoints=found,
             tolerance=tolerance,
             rows=len(next(iter(raw.values()))),
-            custom_ops=checks.custom_ops(folder),
+            custom_ops=custom_ops,
             given=real,
         )
         if not report.max_difference <= tolerance:
             raise ValueError(
                 f"The SavedModel differs from `model.predict` by "
-                f"{report.max_difference:.2g}, more than `tolerance`={tolerance:.2g}; "
-                f"inf stands for NaN. Nothing was written. Look for NaN weights or for "
-                f"layers that are random at inference, or allow more.\n{report}"
+                f"{report.max_difference:.2g}, more than `tolerance`={tolerance:.2g}, "
+                f"most in {report.farthest}; inf stands for NaN or a wrong word. "
+                f"Nothing was written. Look for NaN weights or for layers that are "
+                f"random at inference, or allow more.\n{report}"
             )
     return report
 
@@ -162,6 +170,7 @@ def _write(model, folder, default, reader, thresholds):
         methods["serving_default"] = methods[default]
     _name_methods(folder, {x: y for x, (y, _) in methods.items()})
     card.write_card(folder, model, functions, default, reader, thresholds)
+    return foreign.refuse(folder, model, reader.contracts, functions)
 
 
 def _name_methods(folder, methods):

@@ -3,7 +3,6 @@
 from pathlib import Path
 
 from mmkeras.export import companions, lite_check, lite_graph
-from mmkeras.export.folder import whole_files
 from mmkeras.export.lite_convert import convert, op_counts
 from mmkeras.export.lite_file import LiteFile
 from mmkeras.export.lite_quantize import EMBEDDING_BITS, MODES, quantize_file
@@ -71,9 +70,11 @@ def tflite(
         path: file to write, on this machine, ending in ".tflite".
         quantize: None (float32), "float16", "dynamic" or "int8".
         representative: rows as `model.predict` takes them, a dict of arrays or an
-            iterable of batches such as a `tf.data.Dataset`. The first 300 are seen.
-            "int8" wants them; with them, the file is compared on them too, and where
-            they come with labels the report says how the scores change.
+            iterable of batches (or single rows) such as a `tf.data.Dataset`, of inputs
+            or of `(inputs, labels)`. The first 300 rows are seen, so mix them first.
+            "int8" wants them; with them, the file is compared on them too, the report's
+            agreement is theirs, and where they come with labels it says how the scores
+            change.
         batch_size: Integer, rows a request, or None for any.
         any_length: True lets the waveforms of audio encoders have any length.
         tolerance: largest difference to `model.predict` that is let through, relative
@@ -97,7 +98,7 @@ def tflite(
     rows = labels = None
     if representative is not None:
         rows, labels = lite_check.real_rows(model, representative, _ROWS)
-    with whole_files(path, overwrite) as folder:
+    with companions.whole(model, path, overwrite) as folder:
         content = _content(model, quantize, rows, batch_size, any_length)
         report = _report(model, path, content, quantize, (rows, labels), tolerance)
         if not report.max_difference <= tolerance:

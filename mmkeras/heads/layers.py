@@ -82,9 +82,9 @@ class Prediction(Named, keras.layers.Dense):
     Output shape: `(batch, len(classes))`, float32.
 
     Raises:
-        ValueError: unknown `kind`, an empty, repeated or missing class name, a
-            `temperature` that is not above 0, or of numbers not 1; `mean` or
-            `deviation` of another length or kind.
+        ValueError: unknown `kind`, an empty, repeated or missing class name, one that
+            is "class" (the winner's column), a `temperature` that is not above 0, or of
+            numbers not 1; `mean` or `deviation` of another length or kind.
     """
 
     def __init__(
@@ -193,6 +193,11 @@ def _checked(classes, kind):
     if len(set(classes)) != len(classes) or not classes:
         raise ValueError(
             f"`classes` wants different names, at least one. Received: {classes}"
+        )
+    if kind != "number" and "class" in classes:
+        raise ValueError(
+            f"A class cannot be called 'class': so is the column of the winner called, "
+            f"beside a column of scores for each class. Received: {classes}"
         )
     if kind == "single" and len(classes) < 2:
         raise ValueError(

@@ -228,10 +228,10 @@ def _check(tasks, weights):
             f"`tasks` wants a dict, task -> head, with two or more. Received: {tasks!r}"
         )
     for task, head in tasks.items():
-        if not str(task).isidentifier():
+        if not (str(task).isidentifier() and str(task).isascii()):
             raise ValueError(
-                f"A task's name wants letters, digits and '_', since it names outputs. "
-                f"Received: {task!r}"
+                f"A task's name wants letters (a to z), digits and '_', since it names "
+                f"outputs. Received: {task!r}"
             )
         layer = head.layer if isinstance(head, Head) else None
         if not isinstance(layer, Prediction):

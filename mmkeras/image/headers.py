@@ -61,6 +61,8 @@ _UNKNOWN = len(_FORMATS)
 
 #: Segments of a JPEG that are looked through for its size; cameras write about 20.
 _SEGMENTS = 500
+#: Bytes that are looked through at once for a JPEG's next marker.
+_WINDOW = 4096
 #: Blocks of a GIF, two or three a frame.
 _BLOCKS = 20_000
 #: A frame's pixel takes a byte while a GIF is read, that of a still picture 16 or more.
@@ -177,27 +179,49 @@ def _jpeg(raw):
         fields = [(0, 1), (1, 1), (2, 2, "big"), (5, 2, "big"), (7, 2, "big")]
         return numbers(found, fields)
 
+    def is_marker(first, marker):
+        return (first == 0xFF) & (marker != 0) & (marker != 0xFF)
+
     def has_size(marker):  # SOF0 to SOF15 but for DHT, JPG and DAC
         table = (marker == 0xC4) | (marker == 0xC8) | (marker == 0xCC)
         return (marker // 16 == 0xC) & ~table
 
+    def ends(marker):  # SOI, EOI or SOS: no size comes after it
+        return (marker >= 0xD8) & (marker <= 0xDA)
+
+    def to_marker(at):
+        """Bytes to the next marker; decoders skip what stands before it."""
+        found = octets(raw, at, _WINDOW + 1)
+        there = tf.cast(is_marker(found[:-1], found[1:]), tf.int32)
+        far = tf.argmax(there, output_type=tf.int32)
+        return tf.where(tf.reduce_any(there > 0), far, _WINDOW)
+
     def more(at, steps):
         first, marker, _, _, _ = of(at)
-        ends = (first != 0xFF) | (marker == 0xDA) | has_size(marker)
-        return ~ends & (steps < _SEGMENTS)
+        stop = is_marker(first, marker) & (ends(marker) | has_size(marker))
+        return ~stop & (at < size) & (steps < _SEGMENTS)
 
     def step(at, steps):
-        _, marker, length, _, _ = of(at)
-        far = tf.cast(tf.maximum(length, 2), tf.int32)
-        # any number of FF may come before a marker
-        return at + tf.where(marker == 0xFF, 1, 2 + far), steps + 1
+        first, marker, length, _, _ = of(at)
+        far = 2 + tf.cast(tf.maximum(length, 2), tf.int32)
+        # RST0 to RST7 and TEM stand alone
+        far = tf.where((marker // 8 == 0xD0 // 8) | (marker == 1), 2, far)
+        found = is_marker(first, marker)
+        far = tf.cond(found, lambda: far, lambda: to_marker(at))
+        return at + far, steps + tf.cast(found, tf.int32)
 
-    at, _ = tf.while_loop(more, step, (tf.constant(2), tf.constant(0)))
+    size = tf.strings.length(raw)
+    at, steps = tf.while_loop(more, step, (tf.constant(2), tf.constant(0)))
     first, marker, _, height, width = of(at)
-    found = (first == 0xFF) & has_size(marker)
+    found = is_marker(first, marker) & has_size(marker)
+    width, height = tf.where(found, width, 0), tf.where(found, height, 0)
     why = tf.where(holds(raw, at, b"\xff\xd9"), "", _CUT)
     why = tf.where(found, why, _BROKEN)
-    return width, height, tf.where(at + 9 > tf.strings.length(raw), _CUT, why)
+    why = tf.where(at + 9 > size, _CUT, why)
+    # of more segments the decoder must judge, which asks for the size first as well
+    given_up = ~found & (at < size) & (steps >= _SEGMENTS)
+    one = tf.cast(given_up, tf.int64)
+    return width + one, height + one, tf.where(given_up, "", why)
 
 
 def _gif(raw, max_pixels):

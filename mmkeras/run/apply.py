@@ -1,9 +1,10 @@
-"""A trained model on a new table: evaluate, predict, export."""
+"""A trained model on a new table: evaluate, predict."""
 
 import json
+from pathlib import Path
 
-from mmkeras import analysis, data, export
-from mmkeras.load import load_model
+from mmkeras import analysis, data
+from mmkeras.data.bad import to_csv
 from mmkeras.model import readers
 from mmkeras.run import files
 from mmkeras.run.opened import Trained, Uncut, find_keras, opened, scored
@@ -27,6 +28,7 @@ def find_model(path):
 
 # what the interaction is worked out on: seconds for most models
 _EMAP = {"emap": 1000, "emap_samples": 32}
+_UNREAD = "{} cells could not be read and were taken as missing"
 
 
 def evaluate(
@@ -55,11 +57,12 @@ def evaluate(
 
     Returns:
         The report of `analysis.modality_report`; of a `.keras` file with several
-        modalities with EMAP, on 1,000 rows at most.
+        modalities with EMAP, on 1,000 rows at most. Cells that could not be read are
+        told on standard error, all of them.
     """
     network, folder = opened(model, trust)
-    recipe = _recipe(folder)
-    whole, options = isinstance(network, Trained), {}
+    recipe = _recipe(folder, network)
+    whole, options, bad_rows = isinstance(network, Trained), {}, []
     network = network.network if whole else network
     label = label or recipe.get("label")
     network, label, rows = scored(network, label, _rows(table, part, recipe))
@@ -71,11 +74,16 @@ def evaluate(
         columns=_columns(recipe, contracts),
         batch_size=batch_size,
         on_bad_row=on_bad_row,
+        bad_rows=bad_rows,
     )
     if whole and len(contracts) > 1:
         options = _EMAP
     cut = network if whole else Uncut(network)
-    return analysis.modality_report(cut, batches, bootstrap=bootstrap, **options)
+    report = analysis.modality_report(cut, batches, bootstrap=bootstrap, **options)
+    if bad_rows:
+        named = "\n".join(f"  {x}" for x in bad_rows)
+        Progress().say(f"{_UNREAD.format(len(bad_rows))}:\n{named}")
+    return report
 
 
 def predict(
@@ -97,7 +105,8 @@ def predict(
         model: path of a `.keras` file or of an output folder of `mmkeras train`, of a
             SavedModel, a TFLite or an ONNX file of `mmkeras export`.
         table: path of the table.
-        out: path of the CSV; it appears whole.
+        out: path of the CSV; it appears whole. Cells that could not be read are in
+            the file beside it that ends in .bad_rows.csv.
         part: rows whose split column (the recipe's) holds this word; default: all.
         on_bad_row: "raise" or "absent".
         batch_size: Integer.
@@ -111,14 +120,15 @@ def predict(
 
     progress = progress or Progress(quiet=True)
     network, folder = opened(model, trust)
-    recipe = _recipe(folder)
-    rows = _rows(table, part, recipe)
+    recipe = _recipe(folder, network)
+    rows, bad_rows = _rows(table, part, recipe), []
     batches = data.from_table(
         rows,
         network,
         columns=_columns(recipe, network.contracts),
         batch_size=batch_size,
         on_bad_row=on_bad_row,
+        bad_rows=bad_rows,
     )
     total = -(-len(rows) // batch_size)
     decoded = []
@@ -128,72 +138,17 @@ def predict(
     renamed = {x: f"predicted_{x}" for x in scores.columns if x in rows.columns}
     result = rows.join(scores.rename(columns=renamed))
     files.write_text(out, result.to_csv(index=False))
+    _write_bad(Path(out).with_suffix(".bad_rows.csv"), bad_rows, progress)
     return result
 
 
-FORMS = ("saved_model", "tflite", "onnx")
-
-
-def export_model(
-    model, out=None, trust=False, form="saved_model", quantize=None, table=None
-):
-    """Exports a trained model: a SavedModel's next version, a TFLite or an ONNX file.
-
-    Args:
-        model: path of a `.keras` file or of a folder with model.keras.
-        out: version folder; default: the next number beside the model. Else a file;
-            default: model.onnx, model.tflite or model.<quantize>.tflite beside it.
-        trust: True to load the SavedModel inside a hub encoder.
-        form: "saved_model", "tflite" or "onnx".
-        quantize: for "tflite": None, "float16", "dynamic" or "int8".
-        table: path of a table whose rows the export is compared on and, where it has
-            the label column of the training, scored on; "int8" takes its ranges from
-            them.
-
-    Returns:
-        The report of `export.saved_model`, `export.tflite` or `export.onnx`.
-    """
-    if form not in FORMS:
-        raise ValueError(f"`--to` wants one of {FORMS}. Received: {form!r}")
-    if quantize and form != "tflite":
-        raise ValueError("`--quantize` is for TFLite files: add `--to tflite`.")
-    if quantize == "int8" and table is None:
-        raise ValueError(
-            "`--quantize int8` wants rows, to see how large numbers become: add "
-            "`--data TABLE`, or take `--quantize dynamic`."
-        )
-    file = find_model(model)
-    loaded = load_model(file, safe_mode=not trust)
-    rows = None
-    if table is not None:
-        rows = _labelled(table, loaded, _recipe(file.parent))
-    if form == "saved_model":
-        place = out or str(files.next_version(file.parent))
-        return export.saved_model(loaded, place, representative=rows)
-    if form == "onnx":
-        place = out or str(file.parent / "model.onnx")
-        return export.onnx(loaded, place, representative=rows, overwrite=out is None)
-    name = f"model.{quantize}.tflite" if quantize else "model.tflite"
-    return export.tflite(
-        loaded,
-        out or str(file.parent / name),
-        quantize=quantize,
-        representative=rows,
-        overwrite=out is None,
-    )
-
-
-def _labelled(table, model, recipe):
-    """Batches of a table's rows, with labels where it has the training's column."""
-    frame, label = data.read_table(table), recipe.get("label")
-    named = isinstance(label, str) and label in frame.columns
-    return data.from_table(
-        frame,
-        model,
-        label=label if named else None,
-        columns=_columns(recipe, readers(model)),
-        batch_size=32,
-    )
+def _write_bad(path, bad_rows, progress):
+    """Writes the bad cells, or removes those of an earlier run."""
+    if not bad_rows:
+        path.unlink(missing_ok=True)
+        return
+    files.write_text(path, to_csv(bad_rows))
+    progress.say(f"{_UNREAD.format(len(bad_rows))}: all are in {path}")
 
 
 def _rows(table, part, recipe):
@@ -216,8 +171,11 @@ def _rows(table, part, recipe):
     return chosen
 
 
-def _recipe(folder):
-    """The recipe beside a model, or nothing."""
+def _recipe(folder, network=None):
+    """The recipe that an export's card keeps, else the one beside, or nothing."""
+    kept = getattr(network, "card", {}).get("recipe")
+    if kept is not None:
+        return kept
     path = folder / "recipe.json"
     return json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
 

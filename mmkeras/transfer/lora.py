@@ -22,9 +22,10 @@ def enable_lora(model, name, rank=4, layers=None):
     encoder stay, and its dropout rests. A compiled model is compiled again, its
     optimizer's state carried over.
 
-    Merge before saving or exporting (`merge_lora`): a `.keras` file holds merged
-    kernels only. Loaded by `load_model`, a model saved before merging has the same
-    outputs, new LoRA weights on the merged kernels and an optimizer without a past.
+    Merge before saving (`merge_lora`): a `.keras` file holds merged kernels only, and
+    so do exports, which merge by themselves. Loaded by `load_model`, a model saved
+    before merging has the same outputs, new LoRA weights on the merged kernels and an
+    optimizer without a past.
 
     Example:
         mmkeras.transfer.enable_lora(

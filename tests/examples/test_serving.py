@@ -11,6 +11,7 @@ import sys
 import threading
 from pathlib import Path
 
+import keras
 import numpy as np
 import pytest
 import tensorflow as tf
@@ -340,6 +341,98 @@ def test_litert(client, rows, tmp_path, capsys):
         [str(tmp_path / "all.tflite"), "title=hat", "facts=1,pink"]
     )
     assert "'class'" in capsys.readouterr().out
+
+
+HEADS = {
+    "kind": mm.heads.classification(["cup", "hat"]).layer,
+    "tags": mm.heads.multilabel(["wet", "cold", "dark"]).layer,
+    "price": mm.heads.regression(1).layer,
+    "plain": keras.layers.Dense(2),
+}
+
+
+def flat(named):
+    """What the client says of one head, as a row of `mmkeras predict`."""
+    found = {**named, **named.get("scores", {})}
+    found |= {f"output_{i}": x for i, x in enumerate(named.get("outputs", []))}
+    return {name: x for name, x in found.items() if name not in ("scores", "outputs")}
+
+
+@pytest.mark.parametrize("heads", ["several", "tags", "price", "plain"])
+def test_litert_names_every_kind_of_head(client, heads, tmp_path):
+    """As the library decodes the same outputs, which has one dict for all heads."""
+    several = heads == "several"
+    model = everything.model(HEADS if several else HEADS[heads], names=("title",))
+    path = tmp_path / "all.tflite"
+    mm.export.tflite(model, path)
+    asked, loaded = client("litert_client").Model(path), mm.export.load(path)
+    key = "tags" if several else "outputs"
+    own = {key: [0.0, 1.0, 0.5]} if heads in ("several", "tags") else None
+    for limits in (None, own):
+        if limits:
+            asked.card["thresholds"] = loaded.card["thresholds"] = limits
+        for title in ("A red cup", "naïve hat", "blue", ""):
+            answer = asked({"title": title})
+            named = asked.named(answer)
+            got = flat(named) if not several else {}
+            for name, x in named.items() if several else ():
+                got |= {f"{name}_{k}": v for k, v in flat(x).items()}
+            outputs = {name: answer[name][None] for name in loaded.card["outputs"]}
+            (wanted,) = loaded.decode(outputs)
+            words = {k: x for k, x in wanted.items() if isinstance(x, str)}
+            assert words == {k: x for k, x in got.items() if isinstance(x, str)}
+            assert set(got) == set(wanted)
+            for name in set(wanted) - set(words):
+                assert got[name] == pytest.approx(wanted[name], abs=1e-6)
+            if limits:
+                chosen = words["tags_class" if several else "class"]
+                assert "wet" in chosen and "cold" not in chosen
+
+
+@pytest.mark.parametrize("value", [",", " , ", '"",""'])
+def test_litert_line_of_empty_fields_is_absent(client, value, tmp_path):
+    model = everything.model(names=("title", "facts"))
+    mm.export.tflite(model, tmp_path / "all.tflite")
+    asked = client("litert_client").Model(tmp_path / "all.tflite")
+    contract = mm.readers(model)["facts"]
+    raw = tf.constant([value])
+    assert contract.presence(raw).numpy().tolist() == [0]
+    np.testing.assert_array_equal(asked.read("facts", value), contract.read(raw)[0])
+    rows = {name: np.zeros((1, *x.shape[1:])) for name, x in model.input.items()}
+    rows["title_present"][:] = 1
+    rows["title"][:] = mm.readers(model)["title"].read_cell("hat")
+    answer = asked({"title": "hat", "facts": value})["outputs"]
+    np.testing.assert_allclose(answer, model.predict(rows, verbose=0)[0], atol=1e-5)
+    there = asked({"title": "hat", "facts": "3,"})["outputs"]
+    assert np.abs(there - answer).max() > 1e-3
+
+
+@pytest.mark.parametrize("size", [(8, 8), (13, 11)])
+def test_litert_pictures_of_many_depths(client, size, tmp_path):
+    """Grey of 16, 8 and 1 bits, palettes and 16-bit colours, as `Pixels` reads them."""
+    from PIL import Image
+
+    picture = client("litert_client").picture
+    rng = np.random.default_rng(0)
+    deep = rng.integers(0, 65536, size, "uint16")
+    few = rng.integers(0, 256, size, "uint8")
+    made = {
+        "grey16": Image.fromarray(deep),
+        "grey8": Image.fromarray(few),
+        "grey1": Image.fromarray(few > 128),
+        "palette": Image.fromarray(few).convert("P"),
+        "both": Image.fromarray(np.stack([few, few.T.reshape(size)], -1), "LA"),
+    }
+    for name, image in made.items():
+        image.save(tmp_path / f"{name}.png")
+    colours = tf.constant(rng.integers(0, 65536, (*size, 3)), tf.uint16)
+    encoded = tf.io.encode_png(colours).numpy()
+    (tmp_path / "colours16.png").write_bytes(encoded)
+    contract = mm.image.Pixels((8, 8))
+    for file in sorted(tmp_path.glob("*.png")):
+        wanted = contract.read(tf.constant([file.read_bytes()])).numpy()[0]
+        got = picture(file, size=(8, 8))
+        np.testing.assert_allclose(got, wanted, atol=1e-2, err_msg=file.name)
 
 
 def test_litert_needs_no_tensorflow():

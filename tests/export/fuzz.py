@@ -188,6 +188,8 @@ def verdict(name, kind):
         return "absent"
     if kind.startswith(READ) or name == "title" and kind == "noise":
         return "read"
+    if name == "facts" and kind == "noise":  # may hold a single comma, and be a line
+        return None
     return "refused: " if kind.startswith(REFUSED) else None
 
 

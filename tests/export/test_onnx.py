@@ -94,6 +94,19 @@ def test_outputs_that_are_called_as_inputs(tmp_path):
         close(loaded[name], x)
 
 
+@pytest.mark.parametrize("dtype", ["int64", "bool", "float64"])
+def test_inputs_of_other_dtypes(dtype, tmp_path):
+    x = keras.Input((3,), name="x", dtype=dtype)
+    model = keras.Model(x, keras.ops.cast(x, "float32") * 2 + 1)
+    report = mm.export.onnx(model, tmp_path / "a.onnx")
+    rows = np.array([[0, 1, 1], [1, 0, 1]], dtype)
+    assert report.max_difference < 1e-6
+    answer = ask(tmp_path / "a.onnx", {"x": rows})["outputs"]
+    np.testing.assert_array_equal(answer, 2.0 * rows + 1)
+    got = mm.export.load(tmp_path / "a.onnx").predict_on_batch({"x": rows})
+    np.testing.assert_array_equal(got, 2.0 * rows + 1)
+
+
 def test_without_tf2onnx(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "tf2onnx", None)
     with pytest.raises(ImportError, match=r"pip install mmkeras\[onnx\]"):

@@ -1,5 +1,6 @@
 """The TFLite file answers as the model does, from builtin operations alone."""
 
+import importlib
 import json
 
 import keras
@@ -9,10 +10,11 @@ import tensorflow as tf
 from tensorflow.lite.python.schema_py_generated import BuiltinOperator
 
 import mmkeras as mm
-from mmkeras.export import checks, lite_file
+from mmkeras.export import checks, companions, lite_file
 from tests import tiny
 from tests.export import lite
 
+tflite_module = importlib.import_module("mmkeras.export.tflite")
 LENGTHS = (32000, 8000, 40321)
 FRONT_ENDS = {
     "mfcc": lambda: mm.audio.MFCC(16000, 20),
@@ -251,6 +253,45 @@ def test_overwrite(tmp_path):
     assert json.loads((tmp_path / "a.tflite.json").read_text("utf-8"))
     wave = np.ones((1, 4), "float32")
     close(lite.ask(tmp_path / "a.tflite", {"wave": wave})["outputs"], 2 * wave)
+
+
+def test_companions_go_with_their_file(tmp_path, monkeypatch):
+    words = mm.text.wordpiece_vocabulary(["a red cup"])
+    contract = mm.text.TokenIds(words, length=6)
+    ids = mm.modality.tensor_input(contract, "ids")
+    x = keras.layers.Embedding(len(words), 2)(contract(ids))
+    text, plain = keras.Model(ids, x), alone(keras.layers.Rescaling(2.0), 4)
+    path = tmp_path / "my-model.tflite"
+    with monkeypatch.context() as patched:
+        patched.setattr(tflite_module, "convert", None)  # is not reached
+        (tmp_path / "my_model_tflite_tokenizer.py").write_text("mine")
+        with pytest.raises(ValueError, match="my_model_tflite_tokenizer.py, which is"):
+            mm.export.tflite(text, path)
+    (tmp_path / "my_model_tflite_tokenizer.py").unlink()
+    mm.export.tflite(text, path)
+    own = ["my-model.tflite", "my-model.tflite.json"]
+    assert len(list(tmp_path.iterdir())) == 5
+    others = ["my-model.tflite.bak", "my-model.tflite.notes.txt"]
+    for name in others:
+        (tmp_path / name).write_text("mine")
+    mm.export.tflite(plain, path, overwrite=True)
+    assert sorted(x.name for x in tmp_path.iterdir()) == sorted([*own, *others])
+
+
+def test_a_card_cannot_have_files_deleted(tmp_path):
+    """Nor is a tokenizer taken away that another file reads by."""
+    (tmp_path / "b").mkdir()
+    kept = ["b/a-b.tflite.x.vocab.txt.bak", "a-b.tflite.vocab.txt", "a_b.tflite"]
+    kept += ["a_b_tflite_tokenizer.py"]
+    for name in kept:
+        (tmp_path / name).write_text("mine")
+    names = ["../x", "../../a", "x/../b", 3, None, ""]
+    described = {"modalities": dict.fromkeys(map(str, names))}
+    (tmp_path / "a-b.tflite.json").write_text(json.dumps(described))
+    assert companions._stale(tmp_path / "a-b.tflite") == []
+    for text in ("[]", "{}", "no JSON", '{"modalities": 3}'):
+        (tmp_path / "a-b.tflite.json").write_text(text)
+        assert companions._stale(tmp_path / "a-b.tflite") == []
 
 
 def test_file_asked_wrongly(exported):

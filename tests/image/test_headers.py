@@ -2,6 +2,7 @@
 
 import io
 import struct
+import time
 
 import numpy as np
 import pytest
@@ -47,6 +48,63 @@ GOOD = {
     "lossless": encoded("webp", lossless=True),
     "extended": encoded("webp", "RGBA", exif=b"Exif\0\0"),
 }
+
+
+def segments(jpeg):
+    """Where a JPEG's segments begin, up to the one with its size."""
+    at, found = 2, []
+    while jpeg[at + 1] not in (0xC0, 0xC1, 0xC2):
+        found.append(at)
+        at += 2 + int.from_bytes(jpeg[at + 2 : at + 4], "big")
+    return [*found, at]
+
+
+def put(jpeg, at, extra):
+    return jpeg[:at] + extra + jpeg[at:]
+
+
+_JPEG = encoded("jpeg", exif=b"Exif\0\0" + bytes(30))
+#: libjpeg warns of these bytes between two segments, and reads on.
+STRAY = {
+    # behind the first, without which it is no JPEG for TensorFlow
+    **{f"at {at}": put(_JPEG, at, b"\x07") for at in segments(_JPEG)[1:]},
+    "many": put(_JPEG, segments(_JPEG)[2], b"\x07" * 9000),
+    "stuffed": put(_JPEG, segments(_JPEG)[2], b"\xff\0\xff\0\7\xff"),
+    "fill": put(_JPEG, segments(_JPEG)[2], b"\xff" * 700),
+    "marker alone": put(_JPEG, segments(_JPEG)[2], b"\xff\xd3\xff\x01"),
+    "segments": put(_JPEG, segments(_JPEG)[2], b"\xff\xfe\0\3\7" * 400),
+    "edge": put(_JPEG, segments(_JPEG)[2], b"\x07" * (headers._WINDOW - 1)),
+}
+
+
+@pytest.mark.parametrize("name", STRAY)
+def test_stray_bytes_are_skipped_as_libjpeg_does(ask, name):
+    assert ask(STRAY[name]) == ""
+    found = CONTRACT.compiled_read(tf.constant([STRAY[name], _JPEG])).numpy()
+    np.testing.assert_array_equal(found[0], found[1])
+    vast = bytearray(STRAY[name])
+    place = vast.index(b"\xff\xc0")
+    vast[place + 5 : place + 9] = struct.pack(">HH", 2000, 3000)
+    assert ask(bytes(vast)).startswith("it has 3000 x 2000 pixels, more than")
+    assert ask(STRAY[name][:-20]) == "it is cut off"
+
+
+def test_garbage_ends(ask):
+    start = time.perf_counter()
+    endless = b"\xff\xd3", b"\xff\xe0\0\0", b"\xff\xfe\0\3\7"
+    for filling in (b"\x07", b"\xff\0", b"\xff", b"\xff\xd9", *endless):
+        raw = b"\xff\xd8\xff\xe0\0\2" + filling * (2_000_000 // len(filling))
+        # of more segments than are looked through the decoder must say
+        told = (
+            ("",) if filling in endless else ("it is cut off", "its header is broken")
+        )
+        assert ask(raw) in told
+        with pytest.raises(tf.errors.InvalidArgumentError):
+            CONTRACT.compiled_read(tf.constant([raw]))
+    assert time.perf_counter() - start < 20
+    many = put(_JPEG, segments(_JPEG)[2], b"\xff\xfe\0\3\7" * 700)
+    assert ask(many) == ""
+    CONTRACT.compiled_read(tf.constant([many]))
 
 
 @pytest.mark.parametrize("name", GOOD)

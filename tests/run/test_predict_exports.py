@@ -230,6 +230,23 @@ def test_rows_are_filled_up_to_a_files_batch(count):
     np.testing.assert_array_equal(Fives()({"x": x})["outputs"], 2 * x)
 
 
+@pytest.mark.parametrize("size", [1, 2, -1])
+def test_rows_that_are_not_as_many(size):
+    class Two(lite_file.GraphFile):
+        inputs = {"a": ((size, 2), "float32"), "b": ((size,), "float32")}
+
+        def _serve(self, tensors):
+            raise AssertionError("asked")
+
+    x = np.ones((3, 2))
+    for a, b in ((x[:2], x[:, 0]), (x, x[:2, 0]), (x, np.float32(1))):
+        with pytest.raises(ValueError, match="as many rows of each .*'a': .*'b'"):
+            Two()({"a": a, "b": b})
+    if size > 0:
+        with pytest.raises(ValueError, match="one or more.*'a': 0"):
+            Two()({"a": x[:0], "b": x[:0, 0]})
+
+
 def test_the_newest_version_is_found(tmp_path):
     for version in ("3", "10", "9", "word"):
         (tmp_path / "a" / version).mkdir(parents=True)
