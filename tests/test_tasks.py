@@ -276,7 +276,7 @@ def test_heads_of_one_name_get_names_of_their_own():
 one, two = heads.classification(2), heads.regression()
 WRONG = {
     "one task": ({"kind": one}, {}, "two or more"),
-    "name": ({"kind": one, "a b": two}, {}, "letters, digits"),
+    "name": ({"kind": one, "a b": two}, {}, r"letters \(a to z\)"),
     "layer": ({"kind": one, "size": keras.layers.Dense(1)}, {}, "dense layer"),
     "late": ({"a": one, "b": heads.regression(dense=False)}, {}, "dense layer"),
     "weight": ({"kind": one, "size": two}, {"weights": {"x": 1.0}}, "Valid names"),
