@@ -12,7 +12,8 @@ TOLERANCES = {None: 1e-4, "float16": 2e-2, "dynamic": 0.3, "int8": 0.5}
 #: Rows seen: by 300 in place of 100, integers agree with the model 1 point more often.
 _ROWS = 300
 _ADVICE = {
-    None: "Look for NaN weights or for layers that are random at inference.",
+    None: "Look for NaN weights, for layers that are random at inference or, where "
+    "scores alone differ, for logits of thousands, whose rounding moves them.",
     "float16": "Keep float32 (`quantize=None`), or allow more.",
     "dynamic": "Compare on `representative` rows, take 'float16', or allow more.",
     "int8": "Give more `representative` rows, take 'dynamic', or allow more.",
