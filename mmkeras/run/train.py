@@ -9,6 +9,7 @@ import keras
 
 from mmkeras import analysis, data, export, transfer
 from mmkeras.aside import aside
+from mmkeras.data.bad import to_csv
 from mmkeras.data.labels import class_name, class_names
 from mmkeras.data.table import is_missing
 from mmkeras.model import multimodal, readers
@@ -281,9 +282,7 @@ def _save(result, recipe, parts, columns, head, command, progress):
     files.write_json(folder / "recipe.json", recipe.to_dict())
     files.write_text(folder / "report.csv", result.report.to_frame().to_csv())
     if result.bad_rows:
-        bad = pandas.DataFrame(result.bad_rows)
-        bad["row"] = bad.pop("index")  # of the table, not of its part
-        files.write_text(folder / "bad_rows.csv", bad.to_csv(index=False))
+        files.write_text(folder / "bad_rows.csv", to_csv(result.bad_rows))
     history = pandas.DataFrame(result.history)
     files.write_text(folder / "history.csv", history.to_csv(index_label="epoch"))
     files.write_text(

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 
 import mmkeras as mm
 from examples.cluster.tf_config import tf_config
@@ -82,7 +83,6 @@ def test_slurm_stops_where_there_is_no_list(shell):
 
 
 def test_kubernetes(shell):
-    yaml = pytest.importorskip("yaml")
     service, pods = yaml.safe_load_all((CLUSTER / "kubernetes.yaml").read_text())
     spec = pods["spec"]
     name, labels = service["metadata"]["name"], spec["template"]["metadata"]["labels"]

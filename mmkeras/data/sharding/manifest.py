@@ -115,11 +115,7 @@ def write_text(path, text):
 
 def write_lines(path, lines):
     """Writes things as JSON, one a line, so that all of them are there or none."""
-    import tensorflow as tf
-
-    with whole(path) as temporary, tf.io.gfile.GFile(temporary, "w") as file:
-        for x in lines:
-            file.write(f"{json.dumps(x)}\n")
+    write_text(path, "".join(f"{json.dumps(x)}\n" for x in lines))
 
 
 def size(path):
